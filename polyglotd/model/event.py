@@ -1,0 +1,47 @@
+"""The event: one published message, and its JSON envelope (section 2 of the contract)."""
+
+import time
+
+import msgspec
+
+_encode_str = msgspec.json.Encoder().encode
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One event as it was admitted. `data` is the publisher's own JSON text, UTF-8, never rebuilt."""
+
+    id: str
+    app_id: str
+    channel: str
+    epoch: str
+    seq: int
+    type: str
+    data: bytes
+    user_id: str | None
+    ts_us: int  # microseconds since 1970, UTC
+
+
+def now_us() -> int:
+    """Wall clock in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def format_ts(ts_us: int) -> str:
+    """RFC 3339 in UTC with six digits: `2026-11-23T08:15:30.123456Z`."""
+    seconds, us = divmod(ts_us, 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{us:06d}Z"
+
+
+def encode_event(event: Event, *, with_epoch: bool = False) -> bytes:
+    """The envelope as JSON. `with_epoch`: as events of `local-first` kinds carry it in a cluster."""
+    return b'{"id":%b,"app_id":%b,"channel":%b,"type":%b,"data":%b,"seq":%d,%b"meta":{"user_id":%b,"ts":"%b"}}' % (
+        _encode_str(event.id),
+        _encode_str(event.app_id),
+        _encode_str(event.channel),
+        _encode_str(event.type),
+        event.data,
+        event.seq,
+        b'"epoch":%b,' % _encode_str(event.epoch) if with_epoch else b"",
+        b"null" if event.user_id is None else _encode_str(event.user_id),
+        format_ts(event.ts_us).encode(),
+    )

@@ -1,0 +1,47 @@
+"""Identifiers that the server makes: event ids, epochs, and the random parts of keys and sessions."""
+
+import secrets
+
+EVENT_ID_PREFIX = "evt_"
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_RANDOM_BITS = 80
+_RANDOM_MASK = (1 << _RANDOM_BITS) - 1
+
+
+def _base32(value: int, digits: int) -> str:
+    return "".join(_CROCKFORD[(value >> shift) & 31] for shift in range(5 * (digits - 1), -1, -5))
+
+
+class EventIds:
+    """Time-ordered event ids: `evt_` and the 26 characters of a ULID (48 bits of ms, 80 random), in lower case.
+
+    Ids of one instance rise even within a millisecond or when the clock steps back.
+    """
+
+    def __init__(self) -> None:
+        self._ms = 0
+        self._random = 0
+
+    def new(self, ts_us: int) -> str:
+        ms = ts_us // 1000
+        if ms > self._ms:
+            self._ms = ms
+            self._random = secrets.randbits(_RANDOM_BITS - 1)  # a spare bit: room to count up in this ms
+        else:
+            self._random = (self._random + 1) & _RANDOM_MASK
+        return EVENT_ID_PREFIX + _base32((self._ms << _RANDOM_BITS) | self._random, 26)
+
+
+def new_epoch() -> str:
+    """A channel's new epoch: 10 random characters, enough that no two of a channel's epochs ever meet."""
+    return _base32(secrets.randbits(50), 10)
+
+
+def new_secret(prefix: str) -> str:
+    """A credential shown once: `prefix` and 160 random bits."""
+    return prefix + _base32(secrets.randbits(160), 32)
+
+
+def new_handle(prefix: str) -> str:
+    """A short public name for a record (a key, a secret, a token's jti)."""
+    return prefix + _base32(secrets.randbits(60), 12)

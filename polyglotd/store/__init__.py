@@ -1,0 +1,1 @@
+"""What outlives the log. `interface` is what others depend on; `sqlite_*` are the embedded makes."""

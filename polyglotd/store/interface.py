@@ -1,0 +1,132 @@
+"""What outlives the log: the event store (history, usage, retention) and the registry (apps and credentials)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from polyglotd.log.interface import LogRecord
+from polyglotd.model import (
+    ApiKey,
+    App,
+    Event,
+    LimitsPatch,
+    PolicyOverride,
+    Revocation,
+    RevocationSubject,
+    SigningSecret,
+)
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events of one channel and epoch. With `after` the oldest that match, else the newest."""
+
+    app_id: str
+    channel: str
+    epoch: str
+    after: int | None = None  # seq > after
+    before: int | None = None  # seq < before
+    type: str | None = None
+    from_us: int | None = None  # ts >= from_us
+    to_us: int | None = None  # ts < to_us
+    limit: int = 100
+    bytes_max: int = 1 << 20  # of envelopes; at least one event comes whatever its size
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What an app used in one calendar month (UTC)."""
+
+    events: int = 0  # stored ones and metered ones of memory kinds
+    bytes: int = 0  # of their `data`
+
+
+class EventStore(Protocol):
+    """Events of `logged` kinds. Methods run in worker threads and raise `Unavailable` where the store is lost."""
+
+    async def append(self, log_id: str, records: Sequence[LogRecord], end: int) -> None:
+        """Store the records and move this log's cursor to `end`, in one transaction.
+
+        Idempotent: an event that is there already (by app, channel, epoch, seq) changes nothing, and a batch at or
+        before the cursor is not counted again. Cancelled: it is done or it is not; repeat it.
+        """
+
+    async def cursor(self, log_id: str) -> int:
+        """The position after the last record that was stored from this log; 0 for a new one."""
+
+    async def history(self, query: HistoryQuery) -> Sequence[Event]:
+        """Matching events in seq order."""
+
+    async def usage(self, app_id: str, month: str) -> Usage:
+        """`month`: `2026-11`."""
+
+    async def prune(self, app_id: str, channel_prefix: str, before_us: int, limit: int) -> int:
+        """Delete at most `limit` events older than `before_us` of channels with this prefix (`room:`); how many."""
+
+    async def apps_and_kinds(self) -> Collection[tuple[str, str]]:
+        """Every (app_id, kind) that has events."""
+
+    async def forget_app(self, app_id: str) -> None:
+        """Delete everything of an app."""
+
+
+class Registry(Protocol):
+    """Apps, credentials, revocations. One writer at a time; every change is durable when the call returns.
+
+    Raises `NotFound` for an app, key or secret that is not there, `Conflict` for one that is there already.
+    Other processes may change it: `version` rises with every change.
+    """
+
+    async def version(self) -> int: ...
+
+    async def create_app(self, app: App, key: ApiKey, secret: SigningSecret) -> None:
+        """All three or none. Raises `Conflict` where the app id is taken, now or by a deleted app not yet erased."""
+
+    async def app(self, app_id: str) -> App: ...
+
+    async def apps(self, after: str, limit: int) -> Sequence[App]:
+        """Apps with app_id > after, by app_id."""
+
+    async def rename_app(self, app_id: str, name: str) -> App: ...
+
+    async def suspend_app(self, app_id: str, at_us: int) -> App:
+        """Marks the app and writes a revocation, in one transaction."""
+
+    async def resume_app(self, app_id: str) -> App: ...
+
+    async def delete_app(self, app_id: str, at_us: int) -> None:
+        """The app, its keys and secrets go; a revocation is written."""
+
+    async def patch_limits(self, app_id: str, patch: LimitsPatch) -> App: ...
+
+    async def set_kind(self, app_id: str, kind: str, override: PolicyOverride | None) -> App:
+        """Replace the app's override of a kind; None removes it."""
+
+    async def add_key(self, key: ApiKey) -> None: ...
+
+    async def keys(self, app_id: str) -> Sequence[ApiKey]:
+        """Newest first, revoked and expired ones too."""
+
+    async def rotate_key(self, app_id: str, key_id: str, new: ApiKey, old_expires_us: int) -> None:
+        """Add `new` and let the old one expire, in one transaction."""
+
+    async def revoke_key(self, app_id: str, key_id: str, at_us: int) -> None: ...
+
+    async def add_secret(self, secret: SigningSecret) -> None: ...
+
+    async def secrets(self, app_id: str) -> Sequence[SigningSecret]:
+        """Newest first, revoked ones too."""
+
+    async def revoke_secret(self, app_id: str, secret_id: str, at_us: int) -> None: ...
+
+    async def revoke(
+        self, app_id: str, what: RevocationSubject, subject: str, at_us: int, keep_until_us: int
+    ) -> None:
+        """Append to the revocation log. It may be dropped after `keep_until_us`, when nothing it names is valid."""
+
+    async def revocations(self, after: int, limit: int) -> Sequence[Revocation]:
+        """Lines of the revocation log with cursor > after, in order."""
+
+    async def add_admin_token(self, digest: bytes, name: str, at_us: int) -> None: ...
+
+    async def admin_tokens(self) -> Mapping[bytes, str]:
+        """Digest (SHA-256) to name."""
