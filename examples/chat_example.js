@@ -1,0 +1,270 @@
+// A chat on Polyglot with the unmodified `phoenix` client: rooms, presence, typing signals, history, and a reconnect
+// that misses nothing. Everything that is Polyglot's own is in `openRoom` and `send`.
+
+const query = new URLSearchParams(location.search);
+const APP_ID = query.get("app") ?? "chat-app";
+const HISTORY = 50; // messages shown when a room is opened for the first time
+const SHOWN_MAX = 500; // messages kept in the page for each room
+const TYPING_EVERY_MS = 2000;
+const TYPING_SHOWN_MS = 3500;
+
+const { Socket, Presence } = await loadPhoenix();
+
+// From the daemon where npm installed it, else from a public CDN.
+async function loadPhoenix() {
+  try {
+    return await import("/examples/vendor/phoenix.mjs");
+  } catch {
+    return await import("https://cdn.jsdelivr.net/npm/phoenix@1.8/+esm");
+  }
+}
+
+const element = (id) => document.getElementById(id);
+const rooms = new Map(); // name -> {name, epoch, seq, messages, gap}
+let me = query.get("user") ?? sessionStorage.getItem("me") ?? `guest-${Math.floor(Math.random() * 900 + 100)}`;
+let socket;
+let current; // {room, channel, presence}
+const typing = new Map(); // user -> timer
+
+// ---------------------------------------------------------------- the connection
+
+function connect() {
+  socket?.disconnect();
+  sessionStorage.setItem("me", me);
+  element("me").value = me;
+  // In development mode `valid_token_NAME` is a token of user NAME; elsewhere your backend signs one (?token=…).
+  const token = query.get("token") ?? `valid_token_${me}`;
+  socket = new Socket("/socket", { params: { app_id: APP_ID, token } });
+  socket.onOpen(() => setStatus("open", "Connected"));
+  socket.onClose(() => setStatus("connecting", "Connection lost, reconnecting…"));
+  socket.onError(() => setStatus("closed", "No connection, trying again…"));
+  socket.connect();
+  openRoom(current?.room.name ?? query.get("room") ?? "lobby");
+}
+
+function setStatus(state, text) {
+  element("status").dataset.state = state;
+  element("status-text").textContent = text;
+}
+
+// ---------------------------------------------------------------- a room
+
+function roomNamed(name) {
+  if (!rooms.has(name)) rooms.set(name, { name, epoch: null, seq: 0, messages: [] });
+  return rooms.get(name);
+}
+
+function openRoom(name) {
+  const room = roomNamed(name);
+  current?.channel.leave();
+  clearTyping();
+
+  // The params are asked for at every join, also at the rejoin after a lost connection: with `since`, the server
+  // sends what was missed, in order and once.
+  const channel = socket.channel(`room:${name}`, () =>
+    room.epoch === null ? { history: HISTORY } : { since: { epoch: room.epoch, seq: room.seq } });
+  const presence = new Presence(channel);
+  current = { room, channel, presence };
+
+  presence.onSync(() => showPeople(presence));
+  channel.on("event", (event) => received(room, event));
+  channel.on("signal", (signal) => signal.type === "typing" && showTyping(signal.meta.user_id));
+  channel.on("system", (notice) => setStatus("connecting", notice.message));
+  channel.join()
+    .receive("ok", (reply) => joined(room, reply))
+    .receive("error", (error) => addLine(room, `This room can't be joined: ${error.message ?? error.reason}`));
+  showRooms();
+  showMessages();
+  showPeople(presence);
+}
+
+function joined(room, reply) {
+  if (room.epoch !== null && reply.recovered === false) {
+    room.messages = room.messages.filter((message) => message.state === "waiting" || message.state === "failed");
+    addLine(room, "Some messages are too old to be shown here.");
+  } else if (room.epoch !== null && reply.events?.length) {
+    addLine(room, `Reconnected: ${reply.events.length} missed`);
+  }
+  if (room.epoch !== reply.epoch) room.seq = 0;
+  room.epoch = reply.epoch;
+  for (const event of reply.events ?? []) received(room, event);
+  if (!reply.events?.length && room.seq === 0) room.seq = reply.seq;
+  setStatus("open", "Connected");
+  if (current?.room === room) showMessages();
+}
+
+function received(room, event) {
+  room.seq = Math.max(room.seq, event.seq);
+  const known = room.messages.findIndex((message) => message.id === event.id);
+  const message = {
+    id: event.id, user: event.meta.user_id ?? "API", text: textOf(event), ts: event.meta.ts, state: "sent",
+  };
+  if (known >= 0) room.messages.splice(known, 1); // our own, now with its place among the others
+  room.messages.push(message);
+  if (room.messages.length > SHOWN_MAX) room.messages.splice(0, room.messages.length - SHOWN_MAX);
+  if (current?.room === room) {
+    showTyping(event.meta.user_id, false);
+    showMessages();
+  }
+}
+
+function textOf(event) {
+  const text = event.data?.text;
+  return typeof text === "string" ? text : `${event.type}: ${JSON.stringify(event.data)}`;
+}
+
+// ---------------------------------------------------------------- sending
+
+function compose(text) {
+  const message = {
+    id: `chat-${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}`,
+    user: me, text, ts: new Date().toISOString(), state: "waiting",
+  };
+  current.room.messages.push(message);
+  showMessages();
+  send(current, message);
+}
+
+// The id makes it safe to send again when no answer came: the server delivers it once.
+function send({ room, channel }, message) {
+  message.state = "waiting";
+  channel.push("publish", { type: "message", data: { text: message.text }, id: message.id })
+    .receive("ok", () => settle(room, message, "sent"))
+    .receive("error", (error) => settle(room, message, "failed", error.message ?? error.reason))
+    .receive("timeout", () => settle(room, message, "failed", "no answer"));
+}
+
+function settle(room, message, state, why) {
+  if (!room.messages.includes(message)) return; // it came back as an event already
+  message.state = state;
+  message.why = why;
+  if (current?.room === room) showMessages();
+}
+
+let typedAt = 0;
+function typed() {
+  if (Date.now() - typedAt < TYPING_EVERY_MS || current?.channel.state !== "joined") return;
+  typedAt = Date.now();
+  current.channel.push("signal", { type: "typing", data: null });
+}
+
+// ---------------------------------------------------------------- what is shown
+
+function node(tag, properties = {}, ...children) {
+  const result = Object.assign(document.createElement(tag), properties);
+  result.append(...children);
+  return result;
+}
+
+function hue(name) {
+  let hash = 0;
+  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 360;
+  return hash;
+}
+
+function avatar(name) {
+  const result = node("span", { className: "avatar", ariaHidden: "true" }, [...name][0]?.toUpperCase() ?? "?");
+  result.style.setProperty("--hue", hue(name));
+  return result;
+}
+
+function showRooms() {
+  for (const name of ["lobby", "random", "support", current.room.name]) roomNamed(name);
+  element("rooms").replaceChildren(...[...rooms.values()].map((room) => {
+    const button = node("button", { type: "button", onclick: () => openRoom(room.name) }, `# ${room.name}`);
+    button.setAttribute("aria-current", String(room === current.room));
+    return node("li", {}, button);
+  }));
+}
+
+function showMessages() {
+  const list = element("messages");
+  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+  element("title").textContent = `# ${current.room.name}`;
+  element("title-note").textContent = current.room.messages.length ? "" : "Nobody has written here yet.";
+  list.replaceChildren(...current.room.messages.map(messageNode));
+  if (atEnd) list.scrollTop = list.scrollHeight;
+}
+
+function messageNode(message) {
+  if (message.line) return node("li", { className: "line" }, message.line);
+  const time = new Date(message.ts);
+  const result = node("li", { className: `message ${message.state}${message.user === me ? " mine" : ""}` },
+    avatar(message.user),
+    node("div", { className: "head" },
+      node("span", { className: "who" }, message.user),
+      node("time", { dateTime: message.ts, title: time.toLocaleString() },
+        time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }))),
+    node("div", { className: "text" }, message.text));
+  if (message.state === "failed") {
+    result.append(node("button", {
+      type: "button", className: "again", onclick: () => { send(current, message); showMessages(); },
+    }, `Not sent (${message.why}). Try again`));
+  }
+  return result;
+}
+
+function addLine(room, text) {
+  room.messages.push({ line: text, id: null });
+  if (current?.room === room) showMessages();
+}
+
+function showPeople(presence) {
+  const people = presence.list((user, { metas }) => ({ user, metas }));
+  const counted = people.find(({ user }) => user === ""); // above the roster's bound the room only counts
+  element("people-count").textContent = String(counted ? counted.metas[0].count : people.length);
+  element("people").replaceChildren(...people
+    .filter(({ user }) => user !== "")
+    .sort((a, b) => a.user.localeCompare(b.user))
+    .map(({ user, metas }) => {
+      const item = node("li", {}, avatar(user), node("span", {}, user === me ? `${user} (you)` : user));
+      if (metas.length > 1) item.append(node("span", { className: "devices" }, `×${metas.length}`));
+      return item;
+    }));
+}
+
+function showTyping(user, on = true) {
+  if (!user || user === me) return;
+  clearTimeout(typing.get(user));
+  typing.delete(user);
+  if (on) typing.set(user, setTimeout(() => showTyping(user, false), TYPING_SHOWN_MS));
+  const names = [...typing.keys()];
+  element("typing").textContent = names.length === 0 ? ""
+    : names.length > 3 ? "Several people are typing…"
+      : `${names.join(", ")} ${names.length === 1 ? "is" : "are"} typing…`;
+}
+
+function clearTyping() {
+  for (const timer of typing.values()) clearTimeout(timer);
+  typing.clear();
+  element("typing").textContent = "";
+}
+
+// ---------------------------------------------------------------- what people do
+
+element("compose").onsubmit = (event) => {
+  event.preventDefault();
+  const text = element("text").value.trim();
+  if (!text) return;
+  element("text").value = "";
+  typedAt = 0;
+  compose(text);
+};
+element("text").oninput = typed;
+element("room-form").onsubmit = (event) => {
+  event.preventDefault();
+  const name = element("room").value.trim().replace(/[\s*\u0000-\u001f]+/g, "-");
+  element("room").value = "";
+  if (name) openRoom(name);
+};
+element("me-form").onsubmit = (event) => {
+  event.preventDefault();
+  const name = element("me").value.trim().replace(/[\u0000-\u001f]+/g, "");
+  if (name && name !== me) {
+    me = name;
+    connect();
+  }
+  element("text").focus();
+};
+
+connect();
