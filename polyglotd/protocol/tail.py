@@ -1,0 +1,20 @@
+"""The messages of a tail (the operators' WebSocket): `{event, cursor}` and `{notice: {code, message}}`.
+
+Used for connections of the serializer `tail`, which have no joins and no replies.
+"""
+
+from polyglotd.protocol.cursor import format_cursor
+from polyglotd.protocol.json_text import encode_str
+
+
+def encode_event(epoch: str, seq: int, envelope: bytes) -> bytes:
+    return b'{"event":%b,"cursor":"%b"}' % (envelope, format_cursor(epoch, seq).encode())
+
+
+def encode_notice(code: str, message: str) -> bytes:
+    return b'{"notice":{"code":%b,"message":%b}}' % (encode_str(code), encode_str(message))
+
+
+def encode_reset(epoch: str, seq: int) -> bytes:
+    """The tail could not be resumed: events between its cursor and what follows are missing."""
+    return encode_notice("reset", f"could not resume; the channel is now at {format_cursor(epoch, seq)}")
