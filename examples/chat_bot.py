@@ -33,11 +33,11 @@ async def talk(channel: str, place: dict[str, object]) -> None:
                     raise SystemExit(f"refused: {payload['response']}")
                 if event == "phx_reply" and "epoch" in payload["response"]:
                     joined = payload["response"]
-                    print(f"joined {channel}, {len(joined.get('events', []))} missed", flush=True)
-                    place.setdefault("seq", joined["seq"])
-                    place["epoch"] = joined["epoch"]
-                    for missed in joined.get("events", []):
-                        await answer(socket, channel, missed, place, next(refs))
+                    missed = joined.get("events", [])
+                    print(f"joined {channel}, {len(missed)} missed", flush=True)
+                    place["epoch"], place["seq"] = joined["epoch"], joined["seq"]
+                    for event_missed in missed:
+                        await answer(socket, channel, event_missed, place, next(refs))
                 elif event == "event":
                     await answer(socket, channel, payload, place, next(refs))
                 elif event == "phx_error":  # a new epoch, for example: join again
