@@ -1,0 +1,76 @@
+"""Records on their way up to the gateway: a bound, one wake-up for many, published events merged by topic.
+
+Filled by every part of the plane, emptied by `AsgiPlane.receive`. It drops nothing: who reads from sockets waits
+for `room` first, so what is unread stays near the bound.
+"""
+
+import trio
+
+from polyglotd.plane.interface import AnyRecord, Published
+
+# What is only bookkeeping may gather for this long; waking the gateway for each event would cost as much as
+# delivering it.
+BOOKKEEPING_S = 0.005
+
+
+class RecordQueue:
+    """Oldest first. `Published` records come last of a batch, or before a record of their topic's end."""
+
+    def __init__(self, unread_max: int) -> None:
+        self._unread_max = unread_max
+        self._records: list[AnyRecord] = []
+        self._published: dict[int, Published] = {}
+        self._urgent = trio.Event()
+        self._any = trio.Event()
+        self._room = trio.Event()
+        self._room.set()
+
+    def put(self, record: AnyRecord) -> None:
+        self._records.append(record)
+        self._urgent.set()
+        self._any.set()
+        if len(self._records) >= self._unread_max:
+            self._room = trio.Event() if self._room.is_set() else self._room
+
+    def put_published(self, record: Published) -> None:
+        """Merge with what was published on the topic since the last batch."""
+        before = self._published.get(record.topic)
+        if before is not None:
+            record = Published(
+                topic=record.topic,
+                first_seq=before.first_seq,
+                last_seq=record.last_seq,
+                position=record.position,
+                size=before.size + record.size,
+                deliveries=before.deliveries + record.deliveries,
+            )
+        self._published[record.topic] = record
+        self._any.set()
+
+    def flush_published(self, topic: int) -> None:
+        """Put what was published on the topic before what comes next: its seqs end here."""
+        record = self._published.pop(topic, None)
+        if record is not None:
+            self.put(record)
+
+    @property
+    def has_unread(self) -> bool:
+        return self._any.is_set()
+
+    async def room(self) -> None:
+        """Return at once while there is room, else when the gateway has drained."""
+        await self._room.wait()
+
+    async def take(self) -> list[AnyRecord]:
+        """Wait for records and take all. Cancelled: nothing was taken."""
+        await self._any.wait()
+        if not self._records:
+            with trio.move_on_after(BOOKKEEPING_S):
+                await self._urgent.wait()
+        batch = [*self._records, *self._published.values()]
+        self._records.clear()
+        self._published.clear()
+        self._urgent = trio.Event()
+        self._any = trio.Event()
+        self._room.set()
+        return batch
