@@ -1,15 +1,30 @@
 """The event log: what every acknowledged event of a `logged` kind is in before anyone sees it.
 
 The plane appends (it gives out the seqs), processors read from cursors, the log alone owns (channel → epoch, seq).
-A position is a byte offset in the log's whole life, counted over all segments; positions only grow.
+A position is a byte offset in the log's whole life, counted over all segments; positions only grow, and none is used
+twice.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
 from polyglotd.model import Event
+
+STORE_READER = "store"
+"""The reader that copies into the store. Where it stands decides which events `tail` still has to know."""
+
+Sync = Literal["os", "interval", "always"]
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[log]` of the settings."""
+
+    sync: Sync = "os"
+    sync_interval_ms: int = 100
+    bytes_max: int = 1 << 30  # of what no reader has let go
+    segment_bytes: int = 64 << 20  # a segment's size, unless one batch alone is larger
 
 
 class Meter(msgspec.Struct, frozen=True, array_like=True):
@@ -23,7 +38,26 @@ class Meter(msgspec.Struct, frozen=True, array_like=True):
     connections_peak: int
 
 
+class EpochBegun(msgspec.Struct, frozen=True, array_like=True):
+    """A channel's past was given up: it went on at seq 0 of this epoch."""
+
+    app_id: str
+    channel: str
+    epoch: str
+
+
+class AppForgotten(msgspec.Struct, frozen=True, array_like=True):
+    """All that came before of this app is to be deleted; its channels begin anew in this epoch."""
+
+    app_id: str
+    epoch: str
+
+
 LogRecord = Event | Meter
+"""What a plane appends."""
+
+ReadRecord = Event | Meter | EpochBegun | AppForgotten
+"""What a reader finds."""
 
 
 class ChannelHead(msgspec.Struct, frozen=True, array_like=True):
@@ -36,7 +70,7 @@ class ChannelHead(msgspec.Struct, frozen=True, array_like=True):
 class ReadBatch(msgspec.Struct, frozen=True, array_like=True):
     """Records in log order, and the position after the last of them."""
 
-    records: list[LogRecord]
+    records: list[ReadRecord]
     end: int
 
 
@@ -49,6 +83,18 @@ class RecentId(msgspec.Struct, frozen=True, array_like=True):
     ts_us: int
 
 
+class LogStats(msgspec.Struct, frozen=True, kw_only=True):
+    """For metrics and health."""
+
+    end: int
+    unread_bytes: int  # not let go by the slowest reader: what `bytes_max` bounds
+    bytes_max: int
+    segments: int
+    channels: int  # with a head of their own
+    readers: Mapping[str, int]  # where each stands
+    failed: str | None  # why the log takes nothing any more, for good
+
+
 class LogAppender(Protocol):
     """What a plane needs of the log."""
 
@@ -56,8 +102,9 @@ class LogAppender(Protocol):
         """Append records in one write to the kernel, all or none; return the log's end after them.
 
         Blocks for the write only (the page cache). Raises `Unavailable`, with nothing appended: the disk is full or
-        failing, or what no reader has let go would pass `[log] bytes_max`. Events of one channel come with the next
-        seq of the current epoch, or with seq 1 of a new one; anything else is a bug and raises ValueError.
+        failing, or what no reader has let go would pass `[log] bytes_max` (which bounds events only, not meters).
+        Events of one channel come with the next seq of the current epoch, or with seq 1 of a new one; anything else
+        is a bug and raises ValueError, with nothing appended.
         """
 
     async def synced(self, position: int) -> None:
@@ -66,7 +113,8 @@ class LogAppender(Protocol):
         is not written to again. Cancelled: nothing changes."""
 
     def recent_ids(self, app_id: str, channel: str) -> Sequence[RecentId]:
-        """The publishers' own ids of the channel's current epoch within the dedupe window, oldest first."""
+        """The publishers' own ids of the channel's current epoch within the dedupe window (5 minutes, the newest
+        10,000), oldest first. Reads segments: some ms where there are thousands."""
 
 
 class LogReader(Protocol):
@@ -81,31 +129,77 @@ class LogReader(Protocol):
     async def commit(self, position: int) -> None:
         """Let the log go before `position`: segments that end there may be removed. Cancelled: repeat it."""
 
+    @property
+    def end(self) -> int:
+        """The position after the last record that may be read now."""
+
 
 class EventLog(LogAppender, Protocol):
     """The log as the composition root opens it, and as the gateway reads it."""
+
+    @property
+    def id(self) -> str:
+        """Names this log in the store's cursor table; new for an empty directory."""
+
+    @property
+    def end(self) -> int:
+        """The position after the last record."""
 
     def head(self, app_id: str, channel: str) -> ChannelHead:
         """Where a channel stands. A channel that never had an event stands at seq 0 of the log's own epoch, which is
         the same over restarts until the log forgets a channel."""
 
     def begin_epoch(self, app_id: str, channel: str, epoch: str) -> None:
-        """The channel goes on at seq 0 of this epoch (kept over restarts)."""
+        """The channel goes on at seq 0 of this epoch (kept over restarts). Raises `Unavailable` as `append`."""
 
     def forget_app(self, app_id: str) -> None:
-        """Every channel of the app begins a new epoch when it is next asked for (kept over restarts)."""
+        """Every channel of the app begins a new epoch when it is next asked for (kept over restarts), and readers
+        find an `AppForgotten`. Raises `Unavailable` as `append`."""
 
-    async def tail(self, app_id: str, channel: str, after: int, before: int) -> Sequence[Event]:
+    async def forget_idle(self, may_forget: Callable[[str, str, int], bool]) -> int:
+        """Drop the heads of channels for which `may_forget(app_id, channel, ts_us of the last event)` is true; how
+        many. Where it is one or more, the log's own epoch is renewed, so that no seq is used twice. It must be false
+        for a topic that a plane has open. Channels that the store has not wholly read are kept."""
+
+    def tail_first(self, app_id: str, channel: str) -> int:
+        """The first seq of the current epoch that the store may not have yet; the store has all older ones. The next
+        seq to come, where it has all."""
+
+    async def tail(
+        self, app_id: str, channel: str, after: int, before: int, *, limit: int = 1_000, newest: bool = True
+    ) -> Sequence[Event]:
         """The channel's events of the current epoch with after < seq < before that the store may not have yet, in
-        seq order; the store has all older ones. Reads segments in a worker thread."""
+        seq order; at most `limit` of them, from the newer end or from the older. Reads segments in a worker thread.
+
+        Raises `TailMoved` where the store took them meanwhile: ask it.
+        """
 
     def reader(self, name: str, position: int) -> LogReader:
-        """A consumer in this process that begins at `position`."""
+        """A consumer in this process that begins at `position`. With no reader nothing is ever removed."""
 
-    @property
-    def end(self) -> int:
-        """The position after the last record."""
+    def stats(self) -> LogStats:
+        """A snapshot."""
 
 
-class LogCorrupt(Exception):
+class TailMoved(Exception):
+    """The events are in the store by now, and their segment is gone."""
+
+
+class LogFault(Exception):
+    """The log can't be opened or read. The text is for the operator and says what to do."""
+
+
+class LogCorrupt(LogFault):
     """A record before the tail fails its checksum. The text names the segment and the offset."""
+
+    def __init__(self, segment: str, offset: int, why: str) -> None:
+        super().__init__(
+            f"the event log is damaged: {segment}, offset {offset}: {why}; "
+            "see docs/log-format.md, `What to do with a damaged log`"
+        )
+        self.segment = segment
+        self.offset = offset
+
+
+class LogInUse(LogFault):
+    """Another process has the log open for writing."""

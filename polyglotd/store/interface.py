@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from polyglotd.log.interface import LogRecord
+from polyglotd.log.interface import ReadRecord
 from polyglotd.model import (
     ApiKey,
     App,
@@ -33,6 +33,13 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     bytes_max: int = 1 << 20  # of envelopes; at least one event comes whatever its size
 
 
+class EventPage(msgspec.Struct, frozen=True):
+    """A page of history in seq order."""
+
+    events: list[Event]
+    more: bool  # others match beyond, in the direction asked for
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What an app used in one calendar month (UTC)."""
 
@@ -40,39 +47,91 @@ class Usage(msgspec.Struct, frozen=True):
     bytes: int = 0  # of their `data`
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """A record that the store refused, and why: kept for people to look at."""
+
+    record: ReadRecord
+    why: str
+
+
+class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The size of an event store."""
+
+    file_bytes: int
+    wal_bytes: int
+    set_aside: int  # records in the table of those that it refused
+
+
 class EventStore(Protocol):
     """Events of `logged` kinds. Methods run in worker threads and raise `Unavailable` where the store is lost."""
 
-    async def append(self, log_id: str, records: Sequence[LogRecord], end: int) -> None:
-        """Store the records and move this log's cursor to `end`, in one transaction.
+    async def append(
+        self, log_id: str, records: Sequence[ReadRecord], end: int, set_aside: Sequence[SetAside] = ()
+    ) -> None:
+        """Store the records, and those set aside in a table of their own, and move this log's cursor to `end`, in
+        one transaction.
 
-        Idempotent: an event that is there already (by app, channel, epoch, seq) changes nothing, and a batch at or
-        before the cursor is not counted again. Cancelled: it is done or it is not; repeat it.
+        Idempotent: an event that is there already (by app, channel, epoch, seq) changes nothing, and a batch that
+        ends at or before the cursor is not counted again. Raises `RecordRefused`, with nothing stored, where one
+        record can't be stored whatever the state of the store. Cancelled: it is done or it is not; repeat it.
         """
 
     async def cursor(self, log_id: str) -> int:
         """The position after the last record that was stored from this log; 0 for a new one."""
 
-    async def history(self, query: HistoryQuery) -> Sequence[Event]:
-        """Matching events in seq order."""
+    async def history(self, query: HistoryQuery) -> EventPage:
+        """Matching events in seq order. Of the store alone: `store.history.read_history` adds what is only in the
+        log yet."""
 
     async def usage(self, app_id: str, month: str) -> Usage:
         """`month`: `2026-11`."""
 
     async def prune(self, app_id: str, channel_prefix: str, before_us: int, limit: int) -> int:
-        """Delete at most `limit` events older than `before_us` of channels with this prefix (`room:`); how many."""
+        """Delete at most `limit` events older than `before_us` of the kind with this prefix (`room:`); how many."""
 
     async def apps_and_kinds(self) -> Collection[tuple[str, str]]:
         """Every (app_id, kind) that has events."""
 
     async def forget_app(self, app_id: str) -> None:
-        """Delete everything of an app."""
+        """Delete everything of an app, now. What the log holds of it comes after, and goes when the log's
+        `AppForgotten` is read."""
+
+    async def forgotten_apps(self) -> Collection[str]:
+        """Apps of which an `AppForgotten` was read and `erase_forgotten` has not found the end yet."""
+
+    async def erase_forgotten(self, app_id: str, limit: int) -> bool:
+        """Delete at most `limit` events from before the app's `AppForgotten`; true when none is left."""
+
+    async def stats(self) -> StoreStats:
+        """For metrics and health."""
+
+
+class StoreFault(Exception):
+    """A database can't be used, and no repeating will help. The text is for the operator: file, fault, remedy."""
+
+
+class StoreCorrupt(StoreFault):
+    """The file is damaged, or it is no database of ours."""
+
+
+class SchemaTooNew(StoreFault):
+    """A newer release wrote it."""
+
+
+class RecordRefused(Exception):
+    """The record at `index` of a batch can't be stored, ever."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(f"record {index} of the batch: {why}")
+        self.index = index
+        self.why = why
 
 
 class Registry(Protocol):
     """Apps, credentials, revocations. One writer at a time; every change is durable when the call returns.
 
-    Raises `NotFound` for an app, key or secret that is not there, `Conflict` for one that is there already.
+    Raises `NotFound` for an app, key or secret that is not there, `Conflict` for one that is there already,
+    `Unavailable` where the database can't be read or written now. Cancelled: it is done or it is not.
     Other processes may change it: `version` rises with every change.
     """
 
@@ -94,7 +153,13 @@ class Registry(Protocol):
     async def resume_app(self, app_id: str) -> App: ...
 
     async def delete_app(self, app_id: str, at_us: int) -> None:
-        """The app, its keys and secrets go; a revocation is written."""
+        """The app, its keys and secrets go; a revocation is written. Its id stays taken until `app_erased`."""
+
+    async def deleted_apps(self) -> Sequence[str]:
+        """Apps that were deleted and are not yet erased: the log may still have to forget them."""
+
+    async def app_erased(self, app_id: str) -> None:
+        """Nothing of the deleted app is left in log and store: its id is free."""
 
     async def patch_limits(self, app_id: str, patch: LimitsPatch) -> App: ...
 
