@@ -9,8 +9,8 @@ import re
 from polyglotd.protocol.cursor import format_cursor, parse_cursor
 from polyglotd.protocol.json_text import encode_str
 
-KEEP_ALIVE = b":\n\n"
-"""A comment: tells proxies, and us, that the stream is alive."""
+KEEP_ALIVE = b":\n"
+"""A comment: tells proxies, and us, that the stream is alive. No blank line: some clients take one for an event."""
 
 # A publisher's JSON may hold any of these as whitespace. To SSE each ends a line.
 _LINE_END = re.compile(rb"\r\n|\r|\n")

@@ -1,0 +1,1 @@
+"""This file's place puts `tests/` on the import path, so that suites can share tables (`transcripts.differences`)."""
