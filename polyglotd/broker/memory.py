@@ -84,6 +84,11 @@ class MemoryBroker:
         await trio.lowlevel.checkpoint()
         return self._connections.get(app_id, 0)
 
+    @property
+    def channels_present(self) -> int:
+        """Channels that anybody is in: a metric."""
+        return len(self._rosters)
+
     def _apply(self, change: PresenceChange) -> None:
         key = (change.app_id, change.channel)
         roster = self._rosters.setdefault(key, {})
