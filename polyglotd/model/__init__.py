@@ -32,7 +32,7 @@ from polyglotd.model.errors import (
     UnmatchedTopic,
     UnsupportedMediaType,
 )
-from polyglotd.model.event import Event, encode_event, format_ts, now_us
+from polyglotd.model.event import Event, encode_event, encode_signal, format_ts, now_us
 from polyglotd.model.ids import EventIds, new_epoch, new_handle, new_secret
 from polyglotd.model.limits import Limits, LimitsPatch, apply_patch
 from polyglotd.model.names import (
@@ -108,6 +108,7 @@ __all__ = [
     "check_type",
     "check_user_id",
     "encode_event",
+    "encode_signal",
     "format_ts",
     "kind_of",
     "new_epoch",

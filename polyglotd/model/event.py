@@ -45,3 +45,15 @@ def encode_event(event: Event, *, with_epoch: bool = False) -> bytes:
         b"null" if event.user_id is None else _encode_str(event.user_id),
         format_ts(event.ts_us).encode(),
     )
+
+
+def encode_signal(app_id: str, channel: str, type_: str, data: bytes, user_id: str | None, ts_us: int) -> bytes:
+    """The payload of a `signal`: the envelope of an event that is not kept, so without id and seq."""
+    return b'{"app_id":%b,"channel":%b,"type":%b,"data":%b,"meta":{"user_id":%b,"ts":"%b"}}' % (
+        _encode_str(app_id),
+        _encode_str(channel),
+        _encode_str(type_),
+        data,
+        b"null" if user_id is None else _encode_str(user_id),
+        format_ts(ts_us).encode(),
+    )
