@@ -5,7 +5,8 @@ A caller carries its app, so a call can't name one app and act on another.
 
 from dataclasses import dataclass
 
-from polyglotd.model import App, Scope
+from polyglotd.access.grant import UserGrant
+from polyglotd.model import ApiKey, App
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,11 @@ class UserCaller:
     """A user with a token: the kind's policy and the token's capabilities hold."""
 
     app: App
-    user_id: str
+    credential: UserGrant
+
+    @property
+    def user_id(self) -> str:
+        return self.credential.user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +39,7 @@ class KeyCaller:
     """An API key: its scopes hold."""
 
     app: App
-    key_id: str
-    scopes: frozenset[Scope]
+    credential: ApiKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +48,12 @@ class OperatorCaller:
 
     app: App
 
+    @property
+    def credential(self) -> None:
+        return None
+
 
 Caller = UserCaller | KeyCaller | OperatorCaller
+
+Credential = UserGrant | ApiKey | None
+"""What a connection was opened with; None is an operator."""

@@ -1,0 +1,220 @@
+"""The registry, cached: which apps there are, with which limits, kinds, keys and signing secrets.
+
+Every decision that names an app asks here. Entries are whole apps, loaded at first use; a change of the registry's
+version, by whatever process, is seen by `refresh`. Does not judge credentials and writes nothing.
+"""
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from polyglotd.model import (
+    BUILT_IN_KINDS,
+    ApiKey,
+    App,
+    Invalid,
+    NotFound,
+    Policy,
+    PolicyOverride,
+    SigningSecret,
+    Unavailable,
+    apply_override,
+    check_app_id,
+)
+from polyglotd.store.interface import Registry
+
+logger = logging.getLogger(__name__)
+
+REGISTRY_DEADLINE_S = 5.0
+APPS_MAX = 10_000  # cached beyond those that are active
+ABSENT_MAX = 10_000  # remembered names of apps that are not there, so that guessing costs the registry nothing
+
+Kinds = Mapping[str, PolicyOverride]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One app with its live credentials."""
+
+    app: App
+    keys: Mapping[bytes, ApiKey]  # by digest; not the revoked ones, but those that have expired
+    secrets: tuple[SigningSecret, ...]  # not the revoked ones; newest first
+    configured: Kinds
+    _policies: dict[str, Policy | None] = field(default_factory=dict, compare=False)
+
+    def policy(self, kind: str) -> Policy | None:
+        """Built-in, then the configuration's override, then the app's own. None where nobody defined the kind."""
+        if kind not in self._policies and any(
+            kind in layer for layer in (BUILT_IN_KINDS, self.configured, self.app.kinds)
+        ):
+            self._policies[kind] = _resolve(self.app, self.configured, kind)
+        return self._policies.get(kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An app that is cached is not what it was. `now` None: it is gone."""
+
+    app_id: str
+    before: Entry
+    now: Entry | None
+
+
+def resolve_kind(kind: str, configured: PolicyOverride | None, own: PolicyOverride | None) -> Policy | None:
+    """The policy of a kind from its layers. Raises `Invalid` where they contradict each other."""
+    policy = BUILT_IN_KINDS.get(kind)
+    for override in (configured, own):
+        if override is not None:
+            policy = apply_override(policy or Policy(), override)
+    return policy
+
+
+class Directory:
+    """Reads are from memory once an app is loaded. Raises `Unavailable` where the registry does not answer."""
+
+    def __init__(self, registry: Registry, kinds: Mapping[str, Kinds], active: Collection[str]) -> None:
+        self._registry = registry
+        self._kinds = kinds
+        self._active = active
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        self._admin_tokens: Mapping[bytes, str] | None = None
+        self._loading: dict[str, trio.Lock] = {}
+        self._refreshing = trio.Lock()
+        self._version = -1
+        self._generation = 0  # rises when a new version was seen, before anything of it is read
+
+    def cached(self, app_id: str) -> Entry | None:
+        """Without waiting. An active app that was once asked for is always here, until it is deleted."""
+        return self._entries.get(app_id)
+
+    async def entry(self, app_id: str) -> Entry:
+        """Raises `NotFound`, also for what is no app id at all."""
+        if (found := self._entries.get(app_id)) is not None:
+            self._entries.move_to_end(app_id)
+            return found
+        self._raise_if_absent(app_id)
+        lock = self._loading.setdefault(app_id, trio.Lock())
+        try:
+            async with lock:
+                return self._entries.get(app_id) or await self._load_new(app_id)
+        finally:
+            if not lock.locked() and not lock.statistics().tasks_waiting:
+                self._loading.pop(app_id, None)
+
+    async def is_admin_token(self, token: str) -> bool:
+        generation, tokens = self._generation, self._admin_tokens
+        if tokens is None:
+            with _answered_in_time():
+                tokens = await self._registry.admin_tokens()
+            if generation == self._generation:
+                self._admin_tokens = tokens
+        # A look-up by digest tells nothing by its time: nobody can aim at a digest that he can't compute.
+        return hashlib.sha256(token.encode()).digest() in tokens
+
+    async def refresh(self) -> list[Change]:
+        """See what changed since the last time: active apps are read again at once, others when next asked for."""
+        async with self._refreshing:
+            with _answered_in_time():
+                version = await self._registry.version()
+            if version == self._version:
+                return []
+            self._generation += 1
+            self._absent.clear()
+            self._admin_tokens = None
+            for app_id in [a for a in self._entries if a not in self._active]:
+                del self._entries[app_id]
+            changes = [change for app_id in list(self._entries) if (change := await self._reload(app_id))]
+            self._version = version  # what changed meanwhile has a later version, and is seen the next time
+            return changes
+
+    async def refresh_app(self, app_id: str) -> list[Change]:
+        """See at once what we changed ourselves in one app."""
+        async with self._refreshing:
+            self._generation += 1
+            self._absent.pop(app_id, None)
+            change = await self._reload(app_id) if app_id in self._entries else None
+            return [] if change is None else [change]
+
+    def _raise_if_absent(self, app_id: str) -> None:
+        try:
+            check_app_id(app_id)
+        except Invalid:
+            raise NotFound("there is no such app") from None
+        if app_id in self._absent:
+            raise NotFound("there is no such app")
+
+    async def _load_new(self, app_id: str) -> Entry:
+        while True:
+            generation = self._generation
+            entry = await self._load(app_id)
+            if generation == self._generation:
+                break  # else it may have been read before the change that another task has just seen
+        if entry is None:
+            self._absent[app_id] = None
+            if len(self._absent) > ABSENT_MAX:
+                self._absent.popitem(last=False)
+            raise NotFound("there is no such app")
+        self._entries[app_id] = entry
+        if len(self._entries) > APPS_MAX + len(self._active):
+            self._evict_oldest()
+        return entry
+
+    def _evict_oldest(self) -> None:
+        for app_id in self._entries:
+            if app_id not in self._active:
+                del self._entries[app_id]
+                return
+
+    async def _reload(self, app_id: str) -> Change | None:
+        now = await self._load(app_id)
+        before = self._entries.get(app_id)
+        if before is None or now == before:
+            return None
+        if now is None:
+            del self._entries[app_id]
+        else:
+            self._entries[app_id] = now
+        return Change(app_id, before, now)
+
+    async def _load(self, app_id: str) -> Entry | None:
+        try:
+            with _answered_in_time():
+                app = await self._registry.app(app_id)
+                keys = await self._registry.keys(app_id)
+                secrets = await self._registry.secrets(app_id)
+        except NotFound:
+            return None
+        return Entry(
+            app,
+            {key.digest: key for key in keys if key.revoked_us is None},
+            tuple(secret for secret in secrets if secret.revoked_us is None),
+            self._kinds.get(app_id, {}),
+        )
+
+
+def _resolve(app: App, configured: Kinds, kind: str) -> Policy | None:
+    try:
+        return resolve_kind(kind, configured.get(kind), app.kinds.get(kind))
+    except Invalid as error:
+        # The admin API refuses such an override; a later change of the configuration can still make one of it.
+        logger.error("kind %s of app %s: its own override is ignored: %s", kind, app.app_id, error)
+    try:
+        return resolve_kind(kind, configured.get(kind), None)
+    except Invalid as error:
+        logger.error("kind %s of app %s: the configuration's override is ignored: %s", kind, app.app_id, error)
+        return BUILT_IN_KINDS.get(kind, Policy())
+
+
+@contextmanager
+def _answered_in_time() -> Iterator[None]:
+    try:
+        with trio.fail_after(REGISTRY_DEADLINE_S):
+            yield
+    except trio.TooSlowError:
+        raise Unavailable("the registry does not answer") from None
