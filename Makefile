@@ -1,0 +1,71 @@
+# Every target sets up what it needs by itself (.ci/set-up); done once, that takes a fraction of a second.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+DATA ?= ./data
+ARGS ?=
+PYTEST_WORKERS ?= 2
+
+.PHONY: help all run start-gateway start-processor test test-all check format bench benchmark-all lock upgrade clean
+
+help: ## Say what there is
+	@awk 'BEGIN { FS = ":.*## "; print "make TARGET, where TARGET is one of" } \
+		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '%s\n' '' 'DATA=DIR is where run, start-gateway and start-processor keep their state (now: $(DATA));' \
+		'ARGS="…" goes to what a target runs: make run ARGS="--port 4001", make test ARGS="-k presence".'
+
+all: check test ## Set up, check, test: what to do before a commit
+
+run: ## Serve on http://127.0.0.1:4000 in development mode
+	@.ci/set-up run
+	@exec .venv/bin/polyglotd serve --dev --data "$(DATA)" $(ARGS)
+
+start-gateway: ## Serve without the processor; start-processor goes beside it, on the same DATA
+	@.ci/set-up run
+	@exec .venv/bin/polyglotd serve --role gateway --data "$(DATA)" $(ARGS)
+
+start-processor: ## Copy what gateways logged into the store
+	@.ci/set-up run
+	@exec .venv/bin/polyglotd serve --role processor --data "$(DATA)" $(ARGS)
+
+test: ## Run every kind of test in a short form, with real clients and a real browser
+	@.ci/set-up test
+	@.ci/test $(ARGS)
+
+test-all: ## Run the tests with their long counts and write docs/test-report.md
+	@.ci/set-up test
+	@POLYGLOT_TEST_FULL=1 .ci/test --report docs/test-report.md $(ARGS)
+
+check: ## Lint, formatting, types, import rules
+	@.ci/set-up test
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: ## Format the code, and mend what the linter can mend
+	@.ci/set-up test
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: ## Measure the speed that is promised, as ratios
+	@.ci/set-up test
+	@.venv/bin/python -m bench $(ARGS)
+
+benchmark-all: ## The same with long runs
+	@.ci/set-up test
+	@.venv/bin/python -m bench --all $(ARGS)
+
+lock: ## Lock the dependencies again after a change in pyproject.toml
+	@.ci/set-up run
+	@.ci/lock
+
+upgrade: ## Lock the newest versions of all dependencies
+	@.ci/set-up run
+	@.ci/lock --upgrade
+
+clean: ## Remove what set-up, tests and tools made; DATA stays
+	rm -rf .venv tests/js/node_modules .set-up.lock .set-up.log test-results build dist .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
