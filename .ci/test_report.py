@@ -47,10 +47,10 @@ def page(cases: list[ElementTree.Element], wall_s: float) -> list[str]:
     bad = [case for case in cases if outcome(case) != "passed"]
     if bad:
         lines += ["", "Not passed:", ""]
-        lines += [f"- {outcome(case)}: `{case.get('classname')}.{case.get('name')}`" for case in bad]
+        lines += [f"- {outcome(case)}: `{suite_of(case)}: {name_of(case)}`" for case in bad]
     lines += ["", f"The slowest {SLOWEST_SHOWN}:", "", "| test | seconds |", "| --- | --- |"]
     for case in sorted(cases, key=seconds, reverse=True)[:SLOWEST_SHOWN]:
-        lines.append(f"| `{str(case.get('name')).replace('|', '&#124;')}` | {seconds(case):.1f} |")
+        lines.append(f"| `{name_of(case).replace('|', '&#124;')}` | {seconds(case):.1f} |")
     lines += ["", "With:", ""]
     lines += [f"- {name} {number}" for name, number in versions().items()]
     return lines
@@ -68,6 +68,11 @@ def suite_of(case: ElementTree.Element) -> str:
     return "/".join(parts[: 3 if parts[:2] == ["tests", "unit"] else 2])
 
 
+def name_of(case: ElementTree.Element) -> str:
+    """With the class or module before it: stateful tests are all called `runTest`."""
+    return f"{str(case.get('classname')).rpartition('.')[2]}.{case.get('name')}"
+
+
 def seconds(case: ElementTree.Element) -> float:
     return float(case.get("time", "0"))
 
@@ -79,11 +84,11 @@ def commit() -> str:
 def versions() -> dict[str, str]:
     found = {
         "Python": platform.python_version(),
-        "Linux": platform.release(),
+        "Linux": ".".join(platform.release().split(".")[:2]),
         "SQLite": sqlite3.sqlite_version,
         "node": output("node", "--version"),
         "Chromium": output("chromium", "--version"),
-        "curl": output("curl", "--version").partition("\n")[0],
+        "curl": " ".join(output("curl", "--version").split()[:2]),
     }
     return found | {name: version(name) for name in LIBRARIES} | npm_versions()
 

@@ -1,0 +1,83 @@
+"""Every setting of the daemon: its name, type, default and bounds.
+
+`settings.loading` fills these Structs from file, environment and flags, `daemon` hands each room its part.
+`config/polyglot.toml` shows every setting with its default; a test holds the two together.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from polyglotd.model import PolicyOverride
+
+DAY_S = 86_400
+SQLITE_URL_PREFIX = "sqlite:///"
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True):
+    """Where clients come in."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 4000  # 0: any free one, told by the `ready` line
+    per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = 50  # connections a second; burst ten times that
+    trusted_proxies: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    dir: str = "./data"
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True):
+    """The event log."""
+
+    sync: Literal["os", "interval", "always"] = "os"
+    sync_interval_ms: Annotated[int, Meta(ge=1, le=60_000)] = 100
+    bytes_max: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 1 << 30
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """Where history is kept. An empty url: DATA/events.db."""
+
+    url: str = ""
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    public: bool = False
+    per_app: bool = False
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    seconds: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    log_format: Literal["auto", "json", "text"] = "auto"  # auto: text on a terminal
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """How user tokens are judged."""
+
+    clock_leeway_s: Annotated[int, Meta(ge=0, le=3600)] = 10
+    token_ttl_max_s: Annotated[int, Meta(ge=60, le=3650 * DAY_S)] = 30 * DAY_S
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    listen: Listen = Listen()
+    data: Data = Data()
+    log: Log = Log()
+    store: Store = Store()
+    metrics: Metrics = Metrics()
+    drain: Drain = Drain()
+    telemetry: Telemetry = Telemetry()
+    access: Access = Access()
+    kinds: Mapping[str, Mapping[str, PolicyOverride]] = {}  # [apps.APP.kinds.KIND]: by app, then kind
+
+
+SECTIONS: Mapping[str, type[msgspec.Struct]] = {
+    field.name: field.type for field in msgspec.structs.fields(Settings) if field.name != "kinds"
+}
+APPS = "apps"
