@@ -29,8 +29,8 @@ class RecordQueue:
         self._records.append(record)
         self._urgent.set()
         self._any.set()
-        if len(self._records) >= self._unread_max:
-            self._room = trio.Event() if self._room.is_set() else self._room
+        if len(self._records) >= self._unread_max and self._room.is_set():
+            self._room = trio.Event()
 
     def put_published(self, record: Published) -> None:
         """Merge with what was published on the topic since the last batch."""
@@ -56,6 +56,10 @@ class RecordQueue:
     @property
     def has_unread(self) -> bool:
         return self._any.is_set()
+
+    @property
+    def has_room(self) -> bool:
+        return self._room.is_set()
 
     async def room(self) -> None:
         """Return at once while there is room, else when the gateway has drained."""

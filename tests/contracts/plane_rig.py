@@ -1,0 +1,240 @@
+"""What the plane's contract needs around a plane: a gateway that says yes, and a log in memory that can fail.
+
+The gateway here does as little as the interface allows: it accepts whoever names a token, opens topics of the kinds
+below, and admits joins with what they ask for. A test that wants another answer takes the records itself.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+import trio
+import trio.testing
+
+from polyglotd.log.interface import LogRecord, RecentId
+from polyglotd.model import BUILT_IN_KINDS, Event, Limits, Policy, Unavailable, encode_event, now_us
+from polyglotd.plane.asgi.plane import AsgiPlane
+from polyglotd.plane.asgi.settings import PlaneSettings
+from polyglotd.plane.interface import (
+    Accept,
+    Admit,
+    AnyCommand,
+    AnyRecord,
+    Backfill,
+    ConfigureApp,
+    Connect,
+    Join,
+    NeedHistory,
+    OpenTopic,
+    Plane,
+    Publish,
+    PublishItem,
+    PublishResults,
+    ReadWindow,
+    Record,
+    RefuseJoin,
+    WindowPage,
+)
+
+PATIENCE_S = 5.0
+APP = "demo"
+GENEROUS = Limits(publishes_per_connection=100_000, publishes_per_app=1_000_000)
+EPOCH = "epoch1"
+
+KINDS: dict[str, Policy] = {
+    **BUILT_IN_KINDS,
+    "queue": Policy(history_events=1_000, overflow="queue"),  # a memory kind
+}
+
+AnyRecordT = TypeVar("AnyRecordT", bound=Record)
+
+
+class MemoryLog:
+    """A LogAppender that keeps its events in a list. `broken`: appends are refused. `gate`: what a sync waits for."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.broken = False
+        self.sync_broken = False
+        self.gate: trio.Event | None = None
+        self.appends = 0
+
+    def append(self, records: Sequence[LogRecord]) -> int:
+        if self.broken:
+            raise Unavailable("the disk is full", retry_after_ms=1234)
+        heads: dict[tuple[str, str], tuple[str, int]] = {}
+        for event in self.events:
+            heads[event.app_id, event.channel] = (event.epoch, event.seq)
+        for record in records:
+            assert isinstance(record, Event)
+            epoch, seq = heads.get((record.app_id, record.channel), (record.epoch, record.seq - 1))
+            if record.seq != (seq + 1 if record.epoch == epoch else 1):
+                raise ValueError(f"seq {record.seq} of {record.epoch} after {seq} of {epoch}")
+            heads[record.app_id, record.channel] = (record.epoch, record.seq)
+        self.events += [record for record in records if isinstance(record, Event)]
+        self.appends += 1
+        return len(self.events)
+
+    async def synced(self, position: int) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.sync_broken:
+            raise Unavailable("an fsync failed")
+
+    def recent_ids(self, app_id: str, channel: str) -> Sequence[RecentId]:
+        return [
+            RecentId(event.id, event.user_id, event.seq, event.ts_us)
+            for event in self.events
+            if event.channel == channel and not event.id.startswith("evt_")
+        ]
+
+    def of(self, channel: str) -> list[Event]:
+        return [event for event in self.events if event.channel == channel]
+
+
+class Rig:
+    """A running plane, its log, and the gateway's end of the border."""
+
+    def __init__(self, plane: Plane, log: MemoryLog) -> None:
+        self.plane = plane
+        self.log = log
+        self.address = ("", 0)
+        self.limits = GENEROUS
+        self.policies = dict(KINDS)
+        self.topics: dict[str, int] = {}
+        self.automatic: dict[type, Callable[[Any], None]] = {
+            Connect: self.accept,
+            Join: self.admit,
+            NeedHistory: self.backfill,
+        }
+        self.admits: dict[str, Any] = {}  # fields of every Admit
+        self._heard: list[AnyRecord] = []
+        self._more = trio.Event()
+        self._requests = 0
+        self._next_topic = 1
+
+    # --- the gateway that says yes
+
+    async def listen(self) -> None:
+        """Take the plane's records, and answer those that have an automatic answer."""
+        while True:
+            for record in await self.plane.receive():
+                self._heard.append(record)
+                if (answer := self.automatic.get(type(record))) is not None:
+                    answer(record)
+            self._more.set()
+            self._more = trio.Event()
+
+    def submit(self, *commands: AnyCommand) -> None:
+        self.plane.submit(commands)
+
+    def configure(self, limits: Limits) -> None:
+        self.limits = limits
+        self.submit(ConfigureApp(APP, limits, limits.publishes_per_app))
+
+    def accept(self, record: Connect) -> None:
+        self.submit(Accept(record.conn, APP, parse_qs(record.query)["token"][0]))
+
+    def open(self, channel: str, *, seq: int = 0, window: Sequence[Event] = (), epoch: str = EPOCH) -> int:
+        """Open a channel's topic, once."""
+        if channel not in self.topics:
+            topic = self.topics[channel] = self._next_topic
+            self._next_topic += 1
+            policy = self.policies[channel.partition(":")[0]]
+            self.submit(OpenTopic(topic, APP, channel, policy, epoch, seq, list(window)))
+        return self.topics[channel]
+
+    def admit(self, record: Join) -> None:
+        params = json.loads(record.params)
+        since = params.get("since")
+        if record.channel.partition(":")[0] not in self.policies:
+            self.submit(RefuseJoin(record.conn, record.sub, b'{"reason":"unknown_channel_kind","message":""}'))
+            return
+        fields: dict[str, Any] = {
+            "conn": record.conn,
+            "sub": record.sub,
+            "topic": self.open(record.channel),
+            "may_publish": True,
+            "sees_presence": True,
+            "since": None if since is None else (since["epoch"], since["seq"]),
+            "history": params.get("history"),
+            "echo": params.get("self", True),
+        }
+        self.submit(Admit(**(fields | self.admits)))
+
+    def backfill(self, record: NeedHistory) -> None:
+        """Answer from the log, which forgets nothing."""
+        channel = next(name for name, topic in self.topics.items() if topic == record.topic)
+        page: list[Event] = []
+        size = 0
+        for event in self.log.of(channel):
+            if record.after < event.seq <= record.until and len(page) < record.limit:
+                size += len(encode_event(event))
+                if page and size > record.bytes_max:
+                    break
+                page.append(event)
+        self.submit(Backfill(record.conn, record.sub, page, gone=not page))
+
+    # --- what happened
+
+    async def heard(self, kind: type[AnyRecordT], **fields: Any) -> AnyRecordT:
+        """Wait for a record of this kind with these fields; it is taken out of what was heard."""
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                for record in self._heard:
+                    if isinstance(record, kind) and all(getattr(record, n) == v for n, v in fields.items()):
+                        self._heard.remove(record)
+                        return record
+                await self._more.wait()
+
+    def all_heard(self, kind: type[AnyRecordT]) -> list[AnyRecordT]:
+        return [record for record in self._heard if isinstance(record, kind)]
+
+    @property
+    def story(self) -> list[AnyRecord]:
+        """Everything heard and not taken, in order."""
+        return self._heard
+
+    # --- the gateway's own conversations
+
+    async def publish(self, *items: PublishItem) -> PublishResults:
+        return await self.heard(PublishResults, request=self.start_publish(*items))
+
+    def start_publish(self, *items: PublishItem) -> int:
+        self._requests += 1
+        self.submit(Publish(self._requests, list(items)))
+        return self._requests
+
+    async def publish_many(self, channel: str, count: int, data: bytes = b"null") -> None:
+        topic = self.open(channel)
+        results = await self.publish(*(PublishItem(topic, "m", data, None, None) for _ in range(count)))
+        assert len(results.results) == count
+
+    async def window(self, channel: str, **fields: Any) -> WindowPage:
+        self._requests += 1
+        asked: dict[str, Any] = {"after": None, "before": None, "limit": 1000, "bytes_max": 1 << 20}
+        self.submit(ReadWindow(self._requests, self.topics[channel], **(asked | fields)))
+        return await self.heard(WindowPage, request=self._requests)
+
+
+def event(channel: str, seq: int, *, epoch: str = EPOCH, data: bytes = b"null", ts_us: int | None = None) -> Event:
+    """An event as history holds it."""
+    at_us = now_us() if ts_us is None else ts_us
+    return Event(f"evt_{seq:026}", APP, channel, epoch, seq, "m", data, None, at_us)
+
+
+@asynccontextmanager
+async def open_asgi(**settings: Any) -> AsyncIterator[Rig]:
+    log = MemoryLog()
+    rig = Rig(AsgiPlane(log, PlaneSettings(port=0, **settings)), log)
+    async with trio.open_nursery() as nursery:
+        rig.address = await nursery.start(rig.plane.run)
+        rig.configure(GENEROUS)
+        nursery.start_soon(rig.listen)
+        yield rig
+        nursery.cancel_scope.cancel()
+
+
+MAKES = {"asgi": open_asgi}
