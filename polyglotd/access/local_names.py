@@ -33,8 +33,8 @@ def is_local_host(host: str) -> bool:
         return False
     if isinstance(address, ipaddress.IPv4Address):
         return not bracketed and address.is_loopback
-    # A zone is no part of ::1, and a mapped 127.0.0.1 is not what the contract names.
-    return address == ipaddress.IPv6Address("::1") and "%" not in bare
+    # Neither ::1 with a zone nor a mapped 127.0.0.1 equals it: the contract names ::1 alone.
+    return address == ipaddress.IPv6Address("::1")
 
 
 def is_local_authority(text: str) -> bool:

@@ -30,9 +30,8 @@ class LeasedRate:
     def renewed(self, share_per_s: float, now_us: int) -> None:
         """The broker answered. What was spent stays spent."""
         self._asked_us = now_us
-        if share_per_s != self._share_per_s:
-            self._share_per_s = share_per_s
-            self._gcra.reconfigure(share_per_s, share_per_s * self._burst_s, now_us)
+        self._share_per_s = share_per_s
+        self._gcra.reconfigure(share_per_s, share_per_s * self._burst_s, now_us)
 
     def renewal_failed(self, now_us: int) -> None:
         """The broker did not answer: go on at the last share, ask again a turn later."""

@@ -246,6 +246,21 @@ async def test_memory_present_waits_while_nobody_takes_changes_and_goes_on_in_or
     assert [change.joined.ref for change in taken] == ["1", "2", "3", "4"]
 
 
+async def test_memory_present_keeps_its_turn_when_another_comes_while_room_is_made():
+    for _ in range(20):  # the scheduler decides by chance who runs first
+        broker = MemoryBroker(changes_max=1)
+        await broker.present([joined("ann", "0")])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broker.present, [joined("ann", "1")])
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(broker.presence_changes)
+            nursery.start_soon(broker.present, [joined("ann", "2")])
+            await trio.testing.wait_all_tasks_blocked()
+            taken = list(await changes(broker, 2))
+
+        assert [change.joined.ref for change in taken] == ["1", "2"]
+
+
 async def test_memory_present_gives_up_with_nothing_applied_where_the_consumer_is_stuck(autojump_clock):
     broker = MemoryBroker(changes_max=1)
     await broker.present([joined("ann", "1")])

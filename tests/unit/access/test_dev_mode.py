@@ -238,6 +238,7 @@ def test_the_origin_rule_of_the_mode_is_the_fences():
         ("localhost", True),
         ("::1", True),
         ("127.9.9.9", True),
+        ("::1%lo", False),
         ("0.0.0.0", False),
         ("::", False),
         ("192.168.0.1", False),

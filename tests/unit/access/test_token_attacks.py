@@ -71,6 +71,8 @@ def test_an_algorithm_out_of_the_four_is_refused(signer, verify, now_s, algorith
         pytest.param(b'{"alg":"HS256","kid":["sec_1"]}', id="kid a list"),
         pytest.param(b'{"alg":"HS256","kid":7}', id="kid a number"),
         pytest.param(b'{"alg":"HS256","crit":["exp"]}', id="crit"),
+        pytest.param(b'{"alg":"HS256","crit":["b64"],"b64":true}', id="crit that PyJWT knows"),
+        pytest.param(b'{"alg":"HS256","crit":[]}', id="crit empty"),
         pytest.param(b'{"alg":"HS256","crit":["b64"],"b64":false}', id="unencoded payload"),
         pytest.param(b'{"alg":"HS256","b64":false}', id="b64 without crit"),
         pytest.param(b'{"alg":"none","alg":"HS256"}', id="alg twice"),
@@ -87,6 +89,17 @@ def test_an_algorithm_out_of_the_four_is_refused(signer, verify, now_s, algorith
 def test_a_header_that_is_odd_is_refused_although_its_signature_fits(signer, verify, now_s, header):
     with pytest.raises(Unauthorized):
         verify(signer.text(GOOD % (now_s, now_s + 60, b""), header=header))
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [({"kid": 7}, "kid must be a string"), ({"crit": ["exp"]}, "no extension"), ({"alg": "none"}, "HS256, EdDSA")],
+)
+def test_an_odd_header_is_refused_with_what_is_wrong_in_it(signer, verify, now_s, header, said):
+    text = json.dumps({"alg": "HS256"} | header).encode()
+
+    with pytest.raises(Unauthorized, match=said):
+        verify(signer.text(GOOD % (now_s, now_s + 60, b""), header=text))
 
 
 @pytest.mark.parametrize("kid", ["../../../../dev/null", "sec_' OR 1=1 --", "/dev/null", "\x00", "x" * 3000])
@@ -116,6 +129,8 @@ def test_a_key_inside_the_token_is_not_looked_at(signer, verify, now_s, header):
         pytest.param(b',"channels":{"room:a":[],"room:a":["join"]}', id="pattern twice"),
         pytest.param(b',"info":{"a":1,"a":2}', id="info key twice"),
         pytest.param(b',"nbf":NaN', id="NaN"),
+        pytest.param(b',"x":NaN', id="NaN where nobody looks"),
+        pytest.param(b',"info":{"a":-Infinity}', id="Infinity in info"),
         pytest.param(b',"nbf":Infinity', id="Infinity"),
         pytest.param(b',"nbf":-Infinity', id="minus Infinity"),
         pytest.param(b',"nbf":1e999', id="1e999"),

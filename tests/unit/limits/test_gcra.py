@@ -105,6 +105,14 @@ def test_take_is_all_or_nothing_and_take_up_to_takes_what_there_is():
     assert gcra.take_up_to(6, 250_000) == 2
 
 
+def test_the_last_billionth_counts():
+    gcra = Gcra(0.001, 1)
+    assert gcra.take(1, 0) == 0
+
+    assert gcra.take(1, 1000 * S_US - 1) == 1
+    assert gcra.take(1, 1000 * S_US) == 0
+
+
 def test_peek_takes_nothing():
     gcra = Gcra(1, 1)
 

@@ -1,7 +1,7 @@
 """Many keys in bounded memory."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from polyglotd.limits.gcra import Gcra
@@ -19,9 +19,16 @@ def test_each_key_has_a_rate_of_its_own():
 
 @given(
     calls=st.lists(
-        st.tuples(st.sampled_from("abcdef"), st.integers(0, S_US), st.integers(1, 3)), min_size=1, max_size=80
+        st.tuples(
+            st.sampled_from("abcdef"),
+            st.sampled_from([0, 1, 499_999, 500_000, 999_999, 1_000_000, 1_499_999]) | st.integers(0, S_US),
+            st.integers(1, 3),
+        ),
+        min_size=1,
+        max_size=80,
     )
 )
+@example(calls=[("a", 0, 1), ("b", 499_999, 1), ("a", 0, 3)])
 def test_letting_idle_keys_go_changes_no_answer(calls):
     limits, plain, now_us = KeyedGcra(2, 3, keys_max=100), {}, 0
     for key, pause_us, n in calls:
