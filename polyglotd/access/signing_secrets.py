@@ -57,14 +57,16 @@ def check_room(secrets: Sequence[SigningSecret]) -> None:
         raise Conflict(f"an app has at most {ACTIVE_MAX} active signing secrets; revoke one first")
 
 
-@lru_cache(_KEYS_CACHED)
 def verification_key(algorithm: SecretAlgorithm, material: bytes) -> Any:
     """What PyJWT takes as `key` for this algorithm: bytes for HS256, else a public key object.
 
     Raises ValueError where the material is not a key of the algorithm, which an import has made impossible.
     """
-    if algorithm == "HS256":
-        return material
+    return material if algorithm == "HS256" else _public_key(algorithm, material)
+
+
+@lru_cache(_KEYS_CACHED)
+def _public_key(algorithm: SecretAlgorithm, material: bytes) -> Any:
     key = load_pem_public_key(material)
     match algorithm, key:
         case "RS256", RSAPublicKey():
