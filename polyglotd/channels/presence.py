@@ -1,8 +1,10 @@
 """Who is in a channel, as Phoenix Presence shows it: rosters, count-only, and diffs that are gathered.
 
 Held by the gateway, one a channel with members. It applies changes as the broker reports them, and after
-`gather_delay_s` takes what has gathered and broadcasts it; a member that joins gets `state()` before anything that is
-taken later. A client that applies these as phoenix.js does (`syncState`, `syncDiff`) ends with the roster as it is.
+`gather_delay_s` takes what has gathered and broadcasts it. A member that joins gets `state()` first, and everything
+that is taken from then on: a diff that comes before its state would be applied on top of it, as phoenix.js does, and
+where the channel went count-only in between leave a ghost. A client that applies what it gets (`syncState`,
+`syncDiff`) ends with the roster as it is.
 
 A member is one connection of a user: `presence_max` and the count mean those. Above `presence_max` a roster shows
 only the count, and names again below 0.8 times that, so that a channel at the border does not flap. No clock, no I/O;
@@ -100,8 +102,8 @@ class Roster:
         self._presence_max = presence_max
         self._refs = refs
         self._metas: dict[str, dict[str, _Shown]] = {}  # user -> ref -> meta, oldest first
-        self._joins: dict[tuple[str, str], bytes] = {}  # gathered, by (user, ref)
-        self._leaves: dict[tuple[str, str], bytes] = {}
+        self._joins: dict[tuple[str, str], _Shown] = {}  # gathered, by (user, ref)
+        self._leaves: dict[tuple[str, str], _Shown] = {}
         self._unseen: set[tuple[str, str]] = set()  # of the gathered joins, those that no state has shown either
         self._restate = False  # everyone needs a new state; what was gathered is in it
         self._crowded = False
@@ -164,9 +166,10 @@ class Roster:
             self.update(user_id, left, joined)
 
     def join(self, user_id: str, meta: Meta) -> None:
-        """A connection came. Said again of a ref that is there, it replaces the meta."""
-        self._add(user_id, meta.ref, _shown(meta.ref, meta.info, meta.prev_ref))
-        self._changed()
+        """A connection came. Does nothing where it is there: a ref names one meta, which never changes."""
+        if meta.ref not in self._metas.get(user_id, ()):
+            self._add(user_id, meta.ref, _shown(meta.ref, meta.info, meta.prev_ref))
+            self._changed()
 
     def leave(self, user_id: str, ref: str) -> None:
         """A connection went. Does nothing where it is not there."""
@@ -185,7 +188,8 @@ class Roster:
             self.join(user_id, meta)
             return
         prev_ref = old.prev_ref if unseen else old_ref
-        self._add(user_id, meta.ref, _shown(meta.ref, meta.info, prev_ref))
+        if meta.ref not in self._metas.get(user_id, ()):
+            self._add(user_id, meta.ref, _shown(meta.ref, meta.info, prev_ref))
         self._changed()
 
     def state(self) -> bytes:
@@ -216,18 +220,15 @@ class Roster:
         return State(self.state()) if restate else Diff(diff)
 
     def _add(self, user_id: str, ref: str, shown: _Shown) -> None:
-        metas = self._metas.setdefault(user_id, {})
-        new = metas.pop(ref, None) is None
-        metas[ref] = shown  # at the end, where clients put it too
-        if new:
-            self.members += 1
         if self._gathers_names:
             key = (user_id, ref)
-            self._joins.pop(key, None)
-            self._joins[key] = shown.json
-            # Clients apply joins before leaves, so a ref that went and comes again has not gone.
-            if self._leaves.pop(key, None) is None and new:
+            # Clients apply joins before leaves, so a ref that went and comes again must not seem to go. It is a join
+            # all the same: who came in between does not have it.
+            if self._leaves.pop(key, None) is None:
                 self._unseen.add(key)
+            self._joins[key] = shown
+        self._metas.setdefault(user_id, {})[ref] = shown
+        self.members += 1
 
     def _remove(self, user_id: str, ref: str) -> _Shown | None:
         metas = self._metas.get(user_id, {})
@@ -243,7 +244,7 @@ class Roster:
             if key in self._unseen:
                 self._unseen.remove(key)
             else:
-                self._leaves[key] = shown.json
+                self._leaves[key] = shown
         return shown
 
     @property
@@ -282,14 +283,14 @@ class Roster:
         if self.count_only:
             # The count of now under the ref that all have: the next diff takes that ref from everyone.
             return b'{"":{"metas":[%b]}}' % self._count_meta(self.members)
-        metas = {(user, ref): shown.json for user, refs in self._metas.items() for ref, shown in refs.items()}
+        metas = {(user, ref): shown for user, refs in self._metas.items() for ref, shown in refs.items()}
         return _by_user(metas)
 
 
-def _by_user(metas: Mapping[tuple[str, str], bytes]) -> bytes:
+def _by_user(metas: Mapping[tuple[str, str], _Shown]) -> bytes:
     users: dict[str, list[bytes]] = {}
-    for (user, _), meta in metas.items():
-        users.setdefault(user, []).append(meta)
+    for (user, _), shown in metas.items():
+        users.setdefault(user, []).append(shown.json)
     return b"{%b}" % b",".join(
-        b'%b:{"metas":[%b]}' % (_encode(user), b",".join(shown)) for user, shown in users.items()
+        b'%b:{"metas":[%b]}' % (_encode(user), b",".join(jsons)) for user, jsons in users.items()
     )

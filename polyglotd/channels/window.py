@@ -95,7 +95,7 @@ class Window:
 
     def covers(self, after: int) -> bool:
         """Whether every event after `after` is held (true as well where there is none)."""
-        return self.first <= after + 1
+        return self.first <= max(after, 0) + 1
 
     def page(
         self, *, after: int | None, before: int | None, limit: int, bytes_max: int, oldest: int | None = None
