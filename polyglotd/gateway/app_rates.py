@@ -49,11 +49,16 @@ class AppRates:
 
     async def configured(self, app_id: str, limits: Limits) -> Rates:
         """The app's rates; at first use, or where its limits are others, the plane is told. Raises `Unavailable`
-        where the broker was never reached for this app."""
+        where the broker was not reached once for this app; later the last lease will do."""
         found = self._rates.get(app_id)
         if found is not None and found.limits == limits:
             return found
-        shares = await self._lease(app_id, limits)
+        try:
+            shares = await self._lease(app_id, limits)
+        except Unavailable:
+            if found is None:
+                raise
+            shares = (found.connects.share_per_s, found.api_publishes.share_per_s, found.publish_share)
         found = self._rates.get(app_id)
         if found is None:
             connects, api_publishes, publish_share = shares

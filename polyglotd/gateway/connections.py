@@ -5,9 +5,10 @@ A connection joins a channel once: a second join to it takes the first one's pla
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+
+import trio
 
 from polyglotd.access.capabilities import Access
 from polyglotd.access.grant import UserGrant
@@ -15,9 +16,10 @@ from polyglotd.gateway.active_apps import ActiveApps
 from polyglotd.gateway.callers import Credential
 from polyglotd.gateway.clock import steady_us
 from polyglotd.limits.gcra import Gcra
-from polyglotd.model import Limits
+from polyglotd.model import ApiKey, Limits, RevocationSubject
 
-_Key = TypeVar("_Key", str, tuple[str, str])
+Name = tuple[str, RevocationSubject, str]
+"""What a revocation may hit: (app, sort, subject)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,15 +36,27 @@ class Subscription:
 
 
 class Connection:
-    """`counted`: against the app's `connections`."""
+    """`counted`: against the app's `connections`. `is_stream`: it has one sub and ends with it."""
 
-    __slots__ = ("_limits", "app_id", "by_channel", "conn", "counted", "credential", "joins", "pushes", "subs")
+    __slots__ = (
+        "_limits",
+        "app_id",
+        "by_channel",
+        "conn",
+        "counted",
+        "credential",
+        "is_stream",
+        "joins",
+        "pushes",
+        "subs",
+    )
 
     def __init__(self, conn: int, app_id: str, credential: Credential, limits: Limits, *, counted: bool) -> None:
         self.conn = conn
         self.app_id = app_id
         self.credential = credential
         self.counted = counted
+        self.is_stream = False
         self.subs: dict[int, Subscription] = {}
         self.by_channel: dict[str, Subscription] = {}
         self.joins = Gcra(limits.joins_per_second, limits.channels_per_connection)
@@ -85,8 +99,8 @@ class Connections:
     def __init__(self, active: ActiveApps) -> None:
         self._active = active
         self._table: dict[int, Connection] = {}
-        self._by_app: defaultdict[str, dict[int, Connection]] = defaultdict(dict)
-        self._by_user: defaultdict[tuple[str, str], dict[int, Connection]] = defaultdict(dict)
+        self._by_name: defaultdict[Name, dict[int, Connection]] = defaultdict(dict)
+        self._empty = trio.Event()
 
     def __len__(self) -> int:
         return len(self._table)
@@ -97,43 +111,62 @@ class Connections:
     def add(self, connection: Connection) -> None:
         self._active.hold(connection.app_id)
         self._table[connection.conn] = connection
-        self._by_app[connection.app_id][connection.conn] = connection
-        if connection.user_id is not None:
-            self._by_user[connection.app_id, connection.user_id][connection.conn] = connection
+        self._index(connection)
 
     def remove(self, conn: int) -> Connection | None:
         connection = self._table.pop(conn, None)
-        if connection is None:
-            return None
-        _unindex(self._by_app, connection.app_id, conn)
-        if connection.user_id is not None:
-            _unindex(self._by_user, (connection.app_id, connection.user_id), conn)
-        self._active.let_go(connection.app_id)
+        if connection is not None:
+            self._unindex(connection)
+            self._active.let_go(connection.app_id)
+        if not self._table:
+            self._empty.set()
+            self._empty = trio.Event()
         return connection
+
+    async def all_gone(self) -> None:
+        """Return when there is none."""
+        while self._table:
+            await self._empty.wait()
+
+    def replace_credential(self, connection: Connection, credential: Credential) -> None:
+        """A new token for the same user, or the same key with other terms."""
+        self._unindex(connection)
+        connection.credential = credential
+        self._index(connection)
 
     def get(self, conn: int) -> Connection | None:
         return self._table.get(conn)
 
     def of_app(self, app_id: str) -> list[Connection]:
-        return list(self._by_app.get(app_id, {}).values())
+        return self.named((app_id, "app", app_id))
 
     def count(self, app_id: str) -> int:
-        return len(self._by_app.get(app_id, {}))
+        return len(self._by_name.get((app_id, "app", app_id), ()))
 
     def of_user(self, app_id: str, user_id: str) -> list[Connection]:
-        return list(self._by_user.get((app_id, user_id), {}).values())
+        return self.named((app_id, "user", user_id))
 
-    def members(self, app_id: str, channel: str, user_ids: Iterable[str]) -> list[tuple[Connection, Subscription]]:
-        """The live subscriptions of these users to a channel."""
-        return [
-            (connection, subscription)
-            for user_id in user_ids
-            for connection in self.of_user(app_id, user_id)
-            if (subscription := connection.joined(channel)) is not None
-        ]
+    def named(self, name: Name) -> list[Connection]:
+        return list(self._by_name.get(name, {}).values())
+
+    def _index(self, connection: Connection) -> None:
+        for name in _names(connection):
+            self._by_name[name][connection.conn] = connection
+
+    def _unindex(self, connection: Connection) -> None:
+        for name in _names(connection):
+            del self._by_name[name][connection.conn]
+            if not self._by_name[name]:
+                del self._by_name[name]
 
 
-def _unindex(index: defaultdict[_Key, dict[int, Connection]], key: _Key, conn: int) -> None:
-    del index[key][conn]
-    if not index[key]:
-        del index[key]
+def _names(connection: Connection) -> list[Name]:
+    app_id, credential = connection.app_id, connection.credential
+    names: list[Name] = [(app_id, "app", app_id)]
+    if isinstance(credential, UserGrant):
+        names.append((app_id, "user", credential.user_id))
+        if credential.jti is not None:
+            names.append((app_id, "token", credential.jti))
+    elif isinstance(credential, ApiKey):
+        names.append((app_id, "key", credential.key_id))
+    return names

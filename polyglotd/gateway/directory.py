@@ -1,7 +1,7 @@
 """The registry, cached: which apps there are, with which limits, kinds, keys and signing secrets.
 
-Every decision that names an app asks here. Entries are whole apps, loaded at first use; a change of the registry's
-version, by whatever process, is seen by `refresh`. Does not judge credentials and writes nothing.
+Every decision that names an app asks here. Entries are whole apps, loaded at first use; `registry_follower` says when
+to read them again. Does not judge credentials and writes nothing.
 """
 
 import hashlib
@@ -86,8 +86,7 @@ class Directory:
         self._admin_tokens: Mapping[bytes, str] | None = None
         self._loading: dict[str, trio.Lock] = {}
         self._refreshing = trio.Lock()
-        self._version = -1
-        self._generation = 0  # rises when a new version was seen, before anything of it is read
+        self._generation = 0  # rises when a change was heard of, before anything of it is read
 
     def cached(self, app_id: str) -> Entry | None:
         """Without waiting. An active app that was once asked for is always here, until it is deleted."""
@@ -117,29 +116,20 @@ class Directory:
         # A look-up by digest tells nothing by its time: nobody can aim at a digest that he can't compute.
         return hashlib.sha256(token.encode()).digest() in tokens
 
+    async def version(self) -> int:
+        """The registry's. What was read before it rose may be old."""
+        with _answered_in_time():
+            return await self._registry.version()
+
     async def refresh(self) -> list[Change]:
-        """See what changed since the last time: active apps are read again at once, others when next asked for."""
+        """The registry has changed: read active apps again at once, others when they are next asked for."""
         async with self._refreshing:
-            with _answered_in_time():
-                version = await self._registry.version()
-            if version == self._version:
-                return []
             self._generation += 1
             self._absent.clear()
             self._admin_tokens = None
             for app_id in [a for a in self._entries if a not in self._active]:
                 del self._entries[app_id]
-            changes = [change for app_id in list(self._entries) if (change := await self._reload(app_id))]
-            self._version = version  # what changed meanwhile has a later version, and is seen the next time
-            return changes
-
-    async def refresh_app(self, app_id: str) -> list[Change]:
-        """See at once what we changed ourselves in one app."""
-        async with self._refreshing:
-            self._generation += 1
-            self._absent.pop(app_id, None)
-            change = await self._reload(app_id) if app_id in self._entries else None
-            return [] if change is None else [change]
+            return [change for app_id in list(self._entries) if (change := await self._reload(app_id))]
 
     def _raise_if_absent(self, app_id: str) -> None:
         try:
@@ -190,12 +180,17 @@ class Directory:
                 secrets = await self._registry.secrets(app_id)
         except NotFound:
             return None
-        return Entry(
+        return self.view(
             app,
             {key.digest: key for key in keys if key.revoked_us is None},
             tuple(secret for secret in secrets if secret.revoked_us is None),
-            self._kinds.get(app_id, {}),
         )
+
+    def view(
+        self, app: App, keys: Mapping[bytes, ApiKey] | None = None, secrets: tuple[SigningSecret, ...] = ()
+    ) -> Entry:
+        """An app with the kinds that the configuration gives it; not cached."""
+        return Entry(app, keys or {}, secrets, self._kinds.get(app.app_id, {}))
 
 
 def _resolve(app: App, configured: Kinds, kind: str) -> Policy | None:

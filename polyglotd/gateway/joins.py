@@ -11,10 +11,12 @@ from polyglotd.access.capabilities import Access
 from polyglotd.gateway.clock import steady_us
 from polyglotd.gateway.connections import Connection, Connections, Subscription
 from polyglotd.gateway.directory import Directory, Entry
+from polyglotd.gateway.expiry import Expiry
 from polyglotd.gateway.payloads import JoinParams, join_params
 from polyglotd.gateway.permissions import access_of
 from polyglotd.gateway.plane_port import PlanePort
 from polyglotd.gateway.presence import Presence
+from polyglotd.gateway.refusal_counts import RefusalCounts
 from polyglotd.gateway.tasks import Tasks
 from polyglotd.gateway.topics import Topic, Topics, unknown_kind
 from polyglotd.model import (
@@ -25,8 +27,9 @@ from polyglotd.model import (
     check_channel,
     kind_of,
 )
-from polyglotd.plane.interface import Admit, EndSubscription, Join, Joined, Left, RefuseJoin
+from polyglotd.plane.interface import Admit, Disconnect, EndSubscription, Join, Joined, Left, RefuseJoin
 
+GOING_AWAY = 1001
 ADMITTED_S = 30.0  # an `Admit` that brought no `Joined` for so long found its sub gone
 
 _encode = msgspec.json.Encoder().encode
@@ -40,6 +43,7 @@ class Joins:
         connections: Connections,
         topics: Topics,
         presence: Presence,
+        expiry: Expiry,
         tasks: Tasks,
     ) -> None:
         self._port = port
@@ -47,9 +51,10 @@ class Joins:
         self._connections = connections
         self._topics = topics
         self._presence = presence
+        self._expiry = expiry
         self._tasks = tasks
         self._admitted: dict[int, tuple[int, float]] = {}  # sub -> (conn, when), until its `Joined`; oldest first
-        self.refused: dict[str, int] = {}  # by reason: a metric
+        self.refused = RefusalCounts()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Forget admissions that came too late: their subs were gone, of which no record tells."""
@@ -95,14 +100,20 @@ class Joins:
         topic = self._topics.on_joined(record)
         if topic is not None:
             self._presence.join(connection, subscription, topic)
+        self._expiry.joined(connection, subscription)
 
     def on_left(self, record: Left) -> None:
         self._admitted.pop(record.sub, None)
         connection = self._connections.get(record.conn)
         subscription = None if connection is None else connection.drop(record.sub)
-        if connection is not None and subscription is not None and subscription.joined:
+        if connection is None or subscription is None:
+            return
+        if subscription.joined:
             self._topics.on_left(record)
             self._presence.leave(connection, subscription)
+        if connection.is_stream and record.why == "ended":
+            # A stream has no other way to tell its reader, who comes back where it was and learns what is new.
+            self._port.send(Disconnect(connection.conn, GOING_AWAY, "the subscription ended"))
 
     # --- streams, which have no joins of their own ---
 
@@ -110,6 +121,7 @@ class Joins:
         self, connection: Connection, sub: int, access: Access, topic: Topic, since: tuple[str, int] | None
     ) -> None:
         """Make the only sub of a stream a member. Its reader was checked."""
+        connection.is_stream = True
         subscription = Subscription(sub, topic.channel, access, info=connection.info)
         connection.put(subscription)
         self._send_admit(connection, subscription, topic, since, JoinParams())
@@ -199,5 +211,5 @@ class Joins:
 
     def _refuse(self, connection: Connection, sub: int, refusal: Refusal) -> None:
         connection.drop(sub)
-        self.refused[refusal.reason] = self.refused.get(refusal.reason, 0) + 1
+        self.refused.count(refusal)
         self._port.send(RefuseJoin(connection.conn, sub, _encode(refusal.as_reply())))

@@ -7,14 +7,18 @@ from http import HTTPStatus
 
 import msgspec
 
-from polyglotd.model import Refusal
+from polyglotd.model import QuotaExceeded, Refusal
 
+# When some of what a quota counts will go, nobody knows: long enough not to be a busy loop.
+QUOTA_RETRY_AFTER_S = 10
 CONTENT_TYPE = "application/problem+json"
 _encode = msgspec.json.Encoder().encode
 
 
 def retry_after_s(refusal: Refusal) -> int | None:
     """The `Retry-After` header's whole seconds, rounded up; None where waiting does not help."""
+    if isinstance(refusal, QuotaExceeded):
+        return QUOTA_RETRY_AFTER_S
     retry_after_ms = refusal.details().get("retry_after_ms")
     if not isinstance(retry_after_ms, int):
         return None

@@ -1,6 +1,6 @@
 """What the HTTP edge asks of the gateway, and what it gets: plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from polyglotd.model import Event, Limits
@@ -109,3 +109,17 @@ class Health:
     connections: int = 0
     subscriptions: int = 0
     topics: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayCounters:
+    """For metrics. Refusals are by the contract's reason, totals since the start; the rest is of now."""
+
+    connections: int
+    longpoll_sessions: int
+    topics: int
+    tasks: int
+    connects_refused: Mapping[str, int]
+    joins_refused: Mapping[str, int]
+    pushes_refused: Mapping[str, int]
+    presence_changes_lost: int

@@ -90,6 +90,10 @@ class Topics:
         topic = self._by_channel.get((app_id, channel))
         return topic if topic is not None and topic.closing is None else None
 
+    def is_known(self, app_id: str, channel: str) -> bool:
+        """Whether it is open, or about to be."""
+        return (app_id, channel) in self._by_channel or (app_id, channel) in self._openings
+
     def of_app(self, app_id: str) -> Iterator[Topic]:
         return iter([topic for topic in self._by_id.values() if topic.app_id == app_id])
 
@@ -117,7 +121,7 @@ class Topics:
 
     def on_idle(self, record: TopicIdle) -> None:
         topic = self._by_id.get(record.topic)
-        if topic is not None and topic.closing is None and topic.members == 0:
+        if topic is not None and topic.closing is None:  # whether it has become busy again, the plane knows best
             topic.closing = trio.Event()
             self._port.send(CloseTopic(topic.topic))
 
