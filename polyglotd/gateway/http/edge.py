@@ -1,0 +1,22 @@
+"""What every endpoint works with. Built once by the daemon."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from polyglotd.gateway.gateway import Gateway
+from polyglotd.gateway.http.examples import ExamplePages
+from polyglotd.gateway.settings import GatewaySettings
+from polyglotd.model import now_us
+from polyglotd.store.interface import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    gateway: Gateway
+    registry: Registry
+    settings: GatewaySettings
+    metrics: Callable[[], bytes]  # Prometheus' text format; called in a worker thread
+    metrics_public: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)  # which log and store run: what /health tells operators
+    examples: ExamplePages | None = None  # development mode only
+    now_us: Callable[[], int] = now_us
