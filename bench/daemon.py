@@ -1,0 +1,87 @@
+"""Start servers to measure, each a process of its own, and stop them again."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+READY_WITHIN_S = 30
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens."""
+
+    pid: int
+    host: str
+    port: int
+    data: Path | None = None
+
+
+@contextmanager
+def polyglotd(data: Path | None = None, quota: "dict[str, int] | None" = None) -> Iterator[Server]:
+    """A daemon in development mode, its app's limits raised by `quota`."""
+    with tempfile.TemporaryDirectory(prefix="pg-bench") as temporary:
+        directory = data or Path(temporary)
+        arguments = ["-m", "polyglotd.cli", "serve", "--dev", "--port", "0", "--data", str(directory)]
+        with _started(arguments, "ready http://") as (pid, line):
+            host, _, port = line.partition("ready http://")[2].rpartition(":")
+            if quota:
+                _set_quota(directory, quota)
+            yield Server(pid, host, int(port), directory)
+
+
+@contextmanager
+def empty_endpoint() -> Iterator[Server]:
+    """An ASGI app that reads the body and answers, on hypercorn's trio worker with the daemon's own settings."""
+    with _started(["-m", "bench.empty_endpoint"], "listening ") as (pid, line):
+        yield Server(pid, "127.0.0.1", int(line.rpartition(" ")[2]))
+
+
+@contextmanager
+def _started(arguments: "list[str]", until: str) -> Iterator["tuple[int, str]"]:
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    timer = threading.Timer(READY_WITHIN_S, process.kill)
+    timer.start()
+    try:
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if until in line:
+                break
+        else:
+            raise SystemExit(f"{arguments} did not start:\n{''.join(said[-20:])}")
+        timer.cancel()
+        drain = threading.Thread(target=process.stderr.read, daemon=True)
+        drain.start()
+        yield process.pid, line.strip()
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+
+
+def _set_quota(data: Path, quota: "dict[str, int]") -> None:
+    options = [word for name, value in quota.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    subprocess.run(
+        [sys.executable, "-m", "polyglotctl.main", "quota", "set", "chat-app", *options, "--output", "json"],
+        cwd=ROOT,
+        env=os.environ | {"POLYGLOT_DATA": str(data)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def as_json(value: object) -> bytes:
+    """Compact JSON."""
+    return json.dumps(value, separators=(",", ":")).encode()
