@@ -249,7 +249,7 @@ class Roster:
 
     @property
     def _gathers_names(self) -> bool:
-        return self._mode == "roster" and not self._crowded and not self._restate
+        return self._mode == "roster" and not self._crowded
 
     def _changed(self) -> None:
         self._state = None

@@ -34,14 +34,15 @@ class JoinPlan(NamedTuple):
 def decide(since: tuple[str, int], *, epoch: str, seq: int, oldest: int) -> Recovered | NotRecovered:
     """Whether a member that has seen `since` (epoch, seq) can be brought up to the channel's (epoch, seq).
 
-    `oldest` is the oldest seq that history still allows (`Window.oldest`). Who missed nothing needs no history.
+    `oldest` is the oldest seq that history still allows (`Window.oldest`), seq + 1 where it allows none: who missed
+    nothing needs no history.
     """
     since_epoch, since_seq = since
     if since_epoch != epoch:
         return NotRecovered("epoch")
     if since_seq > seq:
         return NotRecovered("future")
-    if since_seq < 0 or (since_seq < seq and since_seq + 1 < oldest):
+    if since_seq < 0 or since_seq + 1 < oldest:
         return NotRecovered("too_old")
     return Recovered(since_seq)
 

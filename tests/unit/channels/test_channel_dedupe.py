@@ -32,6 +32,24 @@ def test_a_repeat_does_not_make_an_id_live_longer() -> None:
     assert dedupe.lookup("ann", "x", 10 * SECOND_US) is None
 
 
+def test_an_id_that_is_given_again_after_its_time_is_among_the_newest() -> None:
+    dedupe: Dedupe[str] = Dedupe(window_s=10, ids_max=2)
+    dedupe.remember("ann", "x", 1, 0)
+    dedupe.remember("ann", "y", 2, 9 * SECOND_US)
+    dedupe.remember("ann", "x", 3, 10 * SECOND_US)
+    dedupe.remember("ann", "z", 4, 11 * SECOND_US)
+    assert dedupe.lookup("ann", "x", 11 * SECOND_US) == Known(3, 10 * SECOND_US)
+    assert dedupe.lookup("ann", "y", 11 * SECOND_US) is None
+
+
+def test_a_new_answer_frees_those_whose_time_is_over() -> None:
+    dedupe: Dedupe[str] = Dedupe(window_s=10)
+    dedupe.remember("ann", "x", 1, 0)
+    dedupe.remember("ann", "y", 2, 1)
+    dedupe.remember("ann", "z", 3, 10 * SECOND_US)
+    assert len(dedupe) == 2
+
+
 def test_a_clock_that_steps_back_forgets_nothing() -> None:
     dedupe: Dedupe[str] = Dedupe(window_s=10)
     dedupe.remember("ann", "x", 1, 100 * SECOND_US)

@@ -152,6 +152,16 @@ def test_replies_do_not_make_a_slow_consumer_of_a_member_with_events_to_come() -
     assert not outbox.put_control(b"x")
 
 
+def test_bytes_that_were_taken_no_longer_count_against_any_bound() -> None:
+    outbox = small()
+    for _ in range(10):
+        assert outbox.put_control(b"x" * 15)
+        assert outbox.put_queued(b"x" * 5)
+        assert outbox.put_conflated(1, "t", b"x" * 5)
+        assert outbox.put_droppable(1, b"x" * 5)
+        assert len(outbox.take(ALL)) == 4
+
+
 def test_room_and_low_water_follow_all_that_waits() -> None:
     outbox = small()
     assert (outbox.room, outbox.below_low_water) == (10, True)

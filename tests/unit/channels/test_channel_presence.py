@@ -194,6 +194,14 @@ def test_a_roster_over_its_bound_counts_until_it_is_below_four_fifths_of_it() ->
     assert sorted(json.loads(state.payload)) == ["one too many", *(f"u{n}" for n in range(4, 10))]
 
 
+def test_in_a_crowd_nobody_hears_of_who_came_for_whom() -> None:
+    roster = roster_of("ann", "bob", "cyd", presence_max=2)
+    roster.leave("ann", "ann-1")
+    roster.join("dan", meta("dan-1"))
+    roster.update("bob", "bob-1", meta("bob-2", b"{}"))
+    assert (roster.count_only, roster.pending, roster.take()) == (True, False, None)
+
+
 def test_a_newcomer_to_a_crowd_gets_the_count_before_the_others_are_told() -> None:
     roster = roster_of("ann", "bob", presence_max=2)
     roster.join("cyd", meta("cyd-1"))

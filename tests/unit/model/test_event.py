@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglotd.model import Event, encode_event, format_ts
+from polyglotd.model import Event, encode_event, encode_signal, format_ts
 
 TS_US = 1_795_421_730_123_456
 EVENT = Event("evt_1", "chat-app", "room:lobby", "ep0ch", 57, "message", b'{"text": "Hello"}', "user123", TS_US)
@@ -33,6 +33,13 @@ def test_an_event_of_no_user_says_null() -> None:
     assert json.loads(encode_event(event))["meta"]["user_id"] is None
 
 
+@pytest.mark.parametrize("user_id", ["user123", None])
+def test_a_signal_is_the_envelope_without_id_and_seq(user_id: str | None) -> None:
+    event = json.loads(encode_event(msgspec.structs.replace(EVENT, user_id=user_id)))
+    signal = json.loads(encode_signal("chat-app", "room:lobby", "message", EVENT.data, user_id, TS_US))
+    assert signal == {name: value for name, value in event.items() if name not in ("id", "seq")}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -49,6 +56,7 @@ def test_an_event_of_no_user_says_null() -> None:
 )
 def test_data_passes_through_byte_for_byte(data: bytes) -> None:
     assert b'"data":%b,"seq":' % data in encode_event(msgspec.structs.replace(EVENT, data=data))
+    assert b'"data":%b,"meta":' % data in encode_signal("app", "room:a", "typing", data, "ann", TS_US)
 
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
