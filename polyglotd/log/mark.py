@@ -1,0 +1,106 @@
+"""The log's mark: how far it is acknowledged, and how it was left. A file of 32 bytes beside the segments.
+
+    0  end u64        position after the last record that may have been acknowledged: readers go no further
+    8  state u32      bit 0: open; bit 1: an fsync failed; bits 8-9: sync (0 os, 1 interval, 2 always)
+    12 (unused u32)
+    16 boot 16 bytes  of the machine's boot, so that a lost page cache is noticed; zeros where it is not known
+
+Written in place by the log's owner, 8 bytes after each append; read by readers in other processes. The owner holds an
+exclusive flock on it: who has the lock has the log.
+"""
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from polyglotd.log.interface import LogInUse, Sync
+
+_FILE = struct.Struct("<QIxxxx16s")
+_END = struct.Struct("<Q")
+_OPEN, _FAILED = 1, 2
+_SYNCS: tuple[Sync, ...] = ("os", "interval", "always")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Left(msgspec.Struct, frozen=True):
+    """How the log was left by its last owner."""
+
+    end: int
+    open: bool
+    failed: bool
+    sync: Sync
+    boot: bytes
+
+    def page_cache_lost(self, boot: bytes) -> bool:
+        """Whether acknowledged records may be gone that only the kernel had."""
+        return self.failed or (self.open and self.sync != "always" and self.boot != boot)
+
+
+def boot_id() -> bytes:
+    """Of this boot of the machine; zeros where the system does not say."""
+    try:
+        return UUID(_BOOT_ID.read_text(encoding="ascii").strip()).bytes
+    except (OSError, ValueError):
+        return bytes(16)
+
+
+class Mark:
+    """The owner's side. Close it last."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises `LogInUse` where another process owns the log."""
+        self._fd = os.open(directory / "mark", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise LogInUse(f"{directory} is in use by another process") from None
+
+    def left(self) -> Left | None:
+        """What the last owner wrote; None where there was none."""
+        data = os.pread(self._fd, _FILE.size, 0)
+        if len(data) < _FILE.size:
+            return None
+        end, state, boot = _FILE.unpack(data)
+        sync = _SYNCS[min((state >> 8) & 3, 2)]
+        return Left(end, bool(state & _OPEN), bool(state & _FAILED), sync, boot)
+
+    def write(self, left: Left) -> None:
+        """Write the whole, durably."""
+        state = (_OPEN if left.open else 0) | (_FAILED if left.failed else 0) | _SYNCS.index(left.sync) << 8
+        os.pwrite(self._fd, _FILE.pack(left.end, state, left.boot), 0)
+        os.fsync(self._fd)
+
+    def set_end(self, end: int) -> None:
+        """Acknowledge everything before `end`. Into the page cache only."""
+        os.pwrite(self._fd, _END.pack(end), 0)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class MarkView:
+    """The side of a reader in another process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises FileNotFoundError where there is no log yet."""
+        self._path = directory / "mark"
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def end(self) -> int:
+        data = os.pread(self._fd, _END.size, 0)
+        return _END.unpack(data)[0] if len(data) == _END.size else 0
+
+    def replaced(self) -> bool:
+        """Whether the file at this path is another one by now."""
+        try:
+            return self._path.stat().st_ino != os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            return True
+
+    def close(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,365 @@
+"""The event log of one node: an `EventLog` over segment files. docs/log-format.md has the bytes.
+
+Opened by the composition root with `open_segments`; the plane appends, the processor reads, the gateway asks for
+heads and tails. Everything that is not async runs on the trio thread and blocks for the page cache only.
+"""
+
+import logging
+import os
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from polyglotd.log.channel_table import RECENT_IDS_MAX, ChannelState, Steps
+from polyglotd.log.durability import GroupSync
+from polyglotd.log.interface import (
+    STORE_READER,
+    AppForgotten,
+    ChannelHead,
+    EpochBegun,
+    LogCorrupt,
+    LogRecord,
+    LogSettings,
+    LogStats,
+    RecentId,
+)
+from polyglotd.log.mark import Left, boot_id
+from polyglotd.log.opening import DEDUPE_WINDOW_US, OpenedLog, Repair, open_log, renew
+from polyglotd.log.places import read_events, read_recent_ids
+from polyglotd.log.record import (
+    FRAME_BYTES,
+    ID_GIVEN,
+    encode_app_forgotten,
+    encode_epoch_begun,
+    encode_event_record,
+    encode_meter,
+)
+from polyglotd.log.replay import Replay
+from polyglotd.log.segment_files import read_head
+from polyglotd.log.segment_reader import SegmentReader
+from polyglotd.log.segment_writer import RETRY_AFTER_MS, SegmentWriter
+from polyglotd.log.upkeep import Cursors, Upkeep
+from polyglotd.model import Event, Unavailable, new_epoch, now_us
+
+logger = logging.getLogger(__name__)
+
+READS_MAX = 4  # tails read at once, each in a thread
+FORGET_SLICE = 2_000  # channels looked at before other tasks may run
+CLOSE_DEADLINE_S = 10.0
+
+
+class SegmentLog:
+    """Satisfies `EventLog`."""
+
+    def __init__(
+        self, directory: Path, settings: LogSettings, opened: OpenedLog, clock: Callable[[], int] = now_us
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._clock = clock
+        self._table = opened.table
+        self._mark = opened.mark
+        self._known_from = opened.tail_from  # the table knows the position of every event from here on
+        self._acknowledged_at_once = settings.sync != "always"
+        self._arrivals = trio.lowlevel.ParkingLot()
+        self._readers: list[SegmentReader] = []
+        self._reads = trio.CapacityLimiter(READS_MAX)
+        self._writer = SegmentWriter(
+            directory,
+            opened.log_id,
+            opened.mark,
+            opened.segments,
+            opened.fd,
+            unsynced=opened.unsynced,
+            segment_bytes=settings.segment_bytes,
+            acknowledge=self._acknowledged_at_once,
+            clock=clock,
+        )
+        self._sync = GroupSync(directory, self._writer, on_durable=self._on_durable, on_failed=self._on_failed)
+        self._cursors = Cursors(opened.cursors)
+        self._upkeep = Upkeep(
+            directory,
+            opened.log_id,
+            opened.table,
+            self._writer,
+            self._sync,
+            self._cursors,
+            checkpoint=opened.checkpoint,
+            bytes_max=settings.bytes_max,
+            clock=clock,
+        )
+        self.id = opened.log_id
+        self.repairs: Sequence[Repair] = tuple(opened.repairs)
+        self.records_replayed = opened.records
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The background work, until cancelled. `open_segments` runs it."""
+        async with trio.open_nursery() as nursery:
+            if not self._acknowledged_at_once:  # the last owner may have left this to the kernel
+                await self._sync.reach(self._writer.end)
+            await nursery.start(self._upkeep.run)
+            if self._settings.sync == "interval":
+                nursery.start_soon(self._sync_by_interval)
+            task_status.started()
+
+    # --- appending ---
+
+    @property
+    def end(self) -> int:
+        return self._writer.end
+
+    def append(self, records: Sequence[LogRecord]) -> int:
+        self._sync.check()
+        if not records:
+            return self._writer.end
+        table = self._table
+        steps = Steps()
+        parts: list[bytes] = []
+        notes: list[tuple[ChannelState, int, bool]] = []  # what is true once it is written
+        size = 0
+        try:
+            for record in records:
+                if type(record) is Event:
+                    state = table.advance(record, steps)
+                    part = encode_event_record(record, state.key)
+                    notes.append((state, size, bool(part[FRAME_BYTES + 1] & ID_GIVEN)))
+                else:
+                    assert not isinstance(record, Event)
+                    part = encode_meter(record)
+                parts.append(part)
+                size += len(part)
+            if notes:
+                self._check_room(size)
+            position = self._writer.write(b"".join(parts))
+        except BaseException:
+            steps.undo(table)
+            raise
+        for state, offset, id_given in notes:
+            table.note(state, position + offset, id_given=id_given)
+            if id_given:
+                segment = self._writer.current
+                segment.ids_until_us = max(segment.ids_until_us, state.ts_us)
+        position += size
+        self._arrived()
+        return position
+
+    async def synced(self, position: int) -> None:
+        if self._settings.sync == "always":
+            await self._sync.reach(position)
+        self._sync.check()
+        await trio.lowlevel.checkpoint()
+
+    def begin_epoch(self, app_id: str, channel: str, epoch: str) -> None:
+        self._sync.check()
+        self._writer.write(encode_epoch_begun(EpochBegun(app_id, channel, epoch)))
+        self._table.begin_epoch(app_id, channel, epoch)
+        self._arrived()
+
+    def forget_app(self, app_id: str) -> None:
+        self._sync.check()
+        epoch = new_epoch()
+        self._writer.write(encode_app_forgotten(AppForgotten(app_id, epoch)))
+        self._table.forget_app(app_id, epoch)
+        self._arrived()
+
+    def _check_room(self, size: int) -> None:
+        if self._upkeep.unread_bytes() + size > self._settings.bytes_max:
+            raise Unavailable(
+                "the event log is full: its readers are behind by [log] bytes_max", retry_after_ms=RETRY_AFTER_MS
+            )
+
+    def _arrived(self) -> None:
+        if self._acknowledged_at_once:
+            self._arrivals.unpark_all()
+
+    # --- channels ---
+
+    def head(self, app_id: str, channel: str) -> ChannelHead:
+        return self._table.head(app_id, channel)
+
+    async def forget_idle(self, may_forget: Callable[[str, str, int], bool]) -> int:
+        table = self._table
+        forgotten = 0
+        states = list(table.states())
+        for start in range(0, len(states), FORGET_SLICE):
+            idle = [
+                state
+                for state in states[start : start + FORGET_SLICE]
+                if table.get(state.app_id, state.channel) is state
+                and table.tail_first(state.app_id, state.channel) == state.seq + 1
+                and may_forget(state.app_id, state.channel, state.ts_us)
+            ]
+            if idle:
+                if not forgotten:
+                    table.renew(new_epoch())  # before the heads go: see `checkpoint`
+                for state in idle:
+                    table.drop(state)
+            forgotten += len(idle)
+            await trio.lowlevel.checkpoint()
+        return forgotten
+
+    def recent_ids(self, app_id: str, channel: str) -> Sequence[RecentId]:
+        state = self._table.get(app_id, channel)
+        if state is None or state.ids is None:
+            return []
+        since = self._clock() - DEDUPE_WINDOW_US
+        recent = read_recent_ids(self._writer.segments, state.ids[-RECENT_IDS_MAX:])
+        return [known for known in recent if known.ts_us >= since]
+
+    def tail_first(self, app_id: str, channel: str) -> int:
+        return self._table.tail_first(app_id, channel)
+
+    async def tail(
+        self, app_id: str, channel: str, after: int, before: int, *, limit: int = 1_000, newest: bool = True
+    ) -> Sequence[Event]:
+        positions = self._table.tail_positions(app_id, channel, after, before)
+        if not self._acknowledged_at_once:  # what is not durable yet, nobody sees
+            del positions[bisect_left(positions, self.readable_end) :]
+        chosen = positions[-limit:] if newest else positions[:limit]
+        if not chosen:
+            await trio.lowlevel.checkpoint()
+            return []
+        segments = list(self._writer.segments)
+        return await trio.to_thread.run_sync(read_events, segments, chosen, limiter=self._reads)
+
+    # --- readers ---
+
+    @property
+    def readable_end(self) -> int:
+        """Readers see what is acknowledged: with `always`, what is durable."""
+        return self._writer.end if self._acknowledged_at_once else self._sync.durable
+
+    def reader(self, name: str, position: int) -> SegmentReader:
+        if position > self._writer.end:
+            self._go_on_past(name, position)
+        if name == STORE_READER and position < self._known_from:
+            self._learn_positions(position)
+        self._cursors.own.add(name)
+        self._cursors.positions[name] = position
+        if name == STORE_READER:
+            self._table.trim(position)
+
+        async def let_go(done: int) -> None:
+            self._cursors.positions[name] = max(done, self._cursors.positions[name])
+            if name == STORE_READER:
+                self._table.trim(done)
+            await trio.lowlevel.checkpoint()
+
+        reader = SegmentReader(
+            self._directory,
+            self.id,
+            position,
+            readable_end=lambda: self.readable_end,
+            wait=self._arrivals.park,
+            let_go=let_go,
+            patience_s=0.0,
+        )
+        self._readers.append(reader)
+        return reader
+
+    def _go_on_past(self, name: str, position: int) -> None:
+        """The reader has read what this log does not hold: an older copy of the directory was put back."""
+        epoch = new_epoch()
+        self._writer.begin_segment(position, renewed=epoch)
+        os.fsync(self._writer.descriptors()[-1])
+        if self._acknowledged_at_once:
+            self._mark.set_end(self._writer.end)
+        renew(self._table, epoch, f"the reader {name!r} has read on to position {position}, beyond the end", position)
+
+    def _learn_positions(self, position: int) -> None:
+        """The store is further behind than the copy of its cursor said: read the segments again from there."""
+        for state in self._table.states():
+            state.tail = None
+        replay = Replay(self._table, heads_from=self._writer.end, tail_from=position, ids_since_us=1 << 62)
+        for segment in self._writer.segments:
+            if segment.end > position:
+                _, offset = read_head(segment.path)
+                end, fault = replay.segment(segment, segment.path.read_bytes()[: segment.size], offset)
+                if fault is not None:
+                    raise LogCorrupt(segment.path.name, end, str(fault))
+        replay.done(self._writer.end)
+        self._known_from = position
+
+    # --- durability ---
+
+    async def _sync_by_interval(self) -> None:
+        while self._sync.failed is None:
+            await trio.sleep(self._settings.sync_interval_ms / 1000)
+            if self._sync.durable < self._writer.end:
+                try:
+                    await self._sync.reach(self._writer.end)
+                except Unavailable:
+                    return  # said already; whoever appends is told
+
+    def _on_durable(self, position: int) -> None:
+        if not self._acknowledged_at_once:
+            try:
+                self._mark.set_end(position)
+            except OSError as error:  # readers in other processes wait for the next one
+                logger.warning("the event log's mark can't be written: %s", error)
+            self._arrivals.unpark_all()
+
+    def _on_failed(self) -> None:
+        try:
+            self._mark.write(Left(self.readable_end, True, True, self._settings.sync, boot_id()))
+        except OSError as error:
+            logger.critical("the event log's mark can't be written either: %s", error)
+
+    # --- state ---
+
+    def stats(self) -> LogStats:
+        return LogStats(
+            end=self._writer.end,
+            unread_bytes=self._upkeep.unread_bytes(),
+            bytes_max=self._settings.bytes_max,
+            segments=len(self._writer.segments),
+            channels=self._table.count,
+            readers=dict(self._cursors.positions),
+            failed=self._sync.failed,
+        )
+
+    async def close(self) -> None:
+        """Checkpoint, cursors, mark: the next start has next to nothing to do. `open_segments` calls it."""
+        try:
+            await self._upkeep.close()
+            self._mark.write(Left(self._writer.end, False, False, self._settings.sync, boot_id()))
+        except (OSError, Unavailable) as error:
+            logger.error("the event log could not be closed cleanly, the next start repairs it: %s", error)
+
+    def release(self) -> None:
+        """Let go of every descriptor, and of the directory."""
+        for reader in self._readers:
+            reader.close()
+        self._writer.close()
+        self._mark.close()
+
+
+@asynccontextmanager
+async def open_segments(
+    directory: Path, settings: LogSettings, *, clock: Callable[[], int] = now_us
+) -> AsyncIterator[SegmentLog]:
+    """Open the log for writing, repaired, and run its background work. The directory is made where it is not there.
+
+    Raises `LogInUse` where another process has it, `LogCorrupt` or another `LogFault` where it can't be trusted, and
+    OSError where the directory can't be used.
+    """
+    opened = await trio.to_thread.run_sync(open_log, directory, settings, clock())
+    log = SegmentLog(directory, settings, opened, clock)
+    failure: Exception | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(log.run)
+            try:
+                yield log
+            except Exception as error:
+                failure = error  # it rises as itself, not in a group
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_DEADLINE_S):
+            await log.close()
+        log.release()

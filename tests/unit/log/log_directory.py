@@ -1,0 +1,42 @@
+"""A log's directory seen from outside: crashes, damage, other machines."""
+
+import shutil
+from pathlib import Path
+
+from polyglotd.log.interface import LogSettings
+from polyglotd.log.record import FRAME, FRAME_BYTES
+
+SETTINGS = LogSettings(segment_bytes=1_000)
+
+
+def crashed(directory: Path, name: str = "crashed") -> Path:
+    """The directory as `kill -9` would leave it now: the page cache outlives the process."""
+    copy = directory.with_name(name)
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(directory, copy)
+    return copy
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.seg"))
+
+
+def record_offsets(segment: Path) -> list[int]:
+    """Where each record of a segment begins."""
+    data = segment.read_bytes()
+    offsets, offset = [], 0
+    while offset < len(data):
+        offsets.append(offset)
+        offset += FRAME_BYTES + FRAME.unpack_from(data, offset)[0]
+    return offsets
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def add(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
