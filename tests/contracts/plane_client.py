@@ -7,12 +7,13 @@ serializer: (join_ref, ref, topic, event, payload), with payloads as Python valu
 import json
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
 import wsproto
 import wsproto.events
+from wsproto.connection import ConnectionState
 
 PATIENCE_S = 5.0  # for what has to come; a test that waits as long has failed
 
@@ -47,6 +48,8 @@ class PhoenixClient:
         self._arrived: deque[Message | Closed] = deque()
         self._partial = ""
         self._refs = 0
+        self._close_reply = b""
+        self.answers_close = True
         self.join_refs: dict[str, str] = {}
 
     # --- handshake
@@ -114,7 +117,7 @@ class PhoenixClient:
     async def silent(self) -> bool:
         """Whether nothing waits: a heartbeat's answer comes next."""
         await self.send(None, "hush", "phoenix", "heartbeat", {})
-        return (await self.message())[1] == "hush"
+        return bool((await self.message())[1] == "hush")
 
     async def _read(self) -> None:
         try:
@@ -126,6 +129,10 @@ class PhoenixClient:
             return
         self._protocol.receive_data(data)
         self._take_events()
+        if self._close_reply:
+            reply, self._close_reply = self._close_reply, b""
+            with suppress(trio.BrokenResourceError):
+                await self.stream.send_all(reply)
 
     def _take_events(self) -> None:
         for event in self._protocol.events():
@@ -136,8 +143,8 @@ class PhoenixClient:
                     self._arrived.append(self._decode(text))
             elif isinstance(event, wsproto.events.CloseConnection):
                 self._arrived.append(Closed(event.code, event.reason or ""))
-                if self._protocol.state is wsproto.connection.ConnectionState.REMOTE_CLOSING:
-                    self.reply_to_close = event.response()
+                if self.answers_close and self._protocol.state is ConnectionState.REMOTE_CLOSING:
+                    self._close_reply = self._protocol.send(event.response())
 
     def _decode(self, text: str) -> Message:
         value = json.loads(text)

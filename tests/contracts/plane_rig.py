@@ -19,6 +19,7 @@ from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import (
     Accept,
+    Accepted,
     Admit,
     AnyCommand,
     AnyRecord,
@@ -34,6 +35,7 @@ from polyglotd.plane.interface import (
     PublishResults,
     ReadWindow,
     Record,
+    Refused,
     RefuseJoin,
     WindowPage,
 )
@@ -60,6 +62,7 @@ class MemoryLog:
         self.sync_broken = False
         self.gate: trio.Event | None = None
         self.appends = 0
+        self.appended = trio.Event()
 
     def append(self, records: Sequence[LogRecord]) -> int:
         if self.broken:
@@ -75,6 +78,8 @@ class MemoryLog:
             heads[record.app_id, record.channel] = (record.epoch, record.seq)
         self.events += [record for record in records if isinstance(record, Event)]
         self.appends += 1
+        self.appended.set()
+        self.appended = trio.Event()
         return len(self.events)
 
     async def synced(self, position: int) -> None:
@@ -112,6 +117,9 @@ class Rig:
         self.admits: dict[str, Any] = {}  # fields of every Admit
         self._heard: list[AnyRecord] = []
         self._more = trio.Event()
+        self._listening = trio.Event()
+        self._listening.set()
+        self._hearing = trio.CancelScope()
         self._requests = 0
         self._next_topic = 1
 
@@ -120,12 +128,26 @@ class Rig:
     async def listen(self) -> None:
         """Take the plane's records, and answer those that have an automatic answer."""
         while True:
-            for record in await self.plane.receive():
+            if not self._listening.is_set():
+                await self._listening.wait()
+            records: Sequence[AnyRecord] = []
+            with trio.CancelScope() as self._hearing:
+                records = await self.plane.receive()
+            for record in records:
                 self._heard.append(record)
                 if (answer := self.automatic.get(type(record))) is not None:
                     answer(record)
             self._more.set()
             self._more = trio.Event()
+
+    @asynccontextmanager
+    async def deaf(self) -> AsyncIterator[None]:
+        """Take no records for a while."""
+        self._listening = trio.Event()
+        self._hearing.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        yield
+        self._listening.set()
 
     def submit(self, *commands: AnyCommand) -> None:
         self.plane.submit(commands)
@@ -206,6 +228,15 @@ class Rig:
         self._requests += 1
         self.submit(Publish(self._requests, list(items)))
         return self._requests
+
+    async def results(self, request: int) -> list[Accepted | Refused]:
+        return (await self.heard(PublishResults, request=request)).results
+
+    async def appended(self, appends: int) -> None:
+        """Wait until the log was written to so often."""
+        with trio.fail_after(PATIENCE_S):
+            while self.log.appends < appends:
+                await self.log.appended.wait()
 
     async def publish_many(self, channel: str, count: int, data: bytes = b"null") -> None:
         topic = self.open(channel)

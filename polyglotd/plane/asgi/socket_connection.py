@@ -8,6 +8,8 @@ Silence of 60 s is answered with 1001: clients come back by themselves after tha
 """
 
 import logging
+from contextlib import suppress
+from socket import SHUT_WR
 
 import trio
 
@@ -105,6 +107,9 @@ class SocketConnection(Connection):
                 break
             await self._outbox_filled.wait()
         await self._send(encode_close(*self.closing))
+        if self._reader.is_over:  # an answer could not be read after a fault: the peer is not to wait for us
+            with suppress(OSError):
+                self._sock.shutdown(SHUT_WR)
 
     async def _send(self, data: bytes) -> None:
         """A peer that takes no byte for `send_progress_s` is gone."""
@@ -148,7 +153,7 @@ class SocketConnection(Connection):
                 except OSError:
                     return
             if silence.cancelled_caught:
-                self.close(GOING_AWAY, f"no word for {self._settings.silence_s:.0f} s")
+                self.close(GOING_AWAY, f"no word for {self._settings.silence_s:g} s")
                 continue
             if not data:
                 return

@@ -155,6 +155,11 @@ class FrameReader:
         self._message = bytearray()
         self._over = False
 
+    @property
+    def is_over(self) -> bool:
+        """A Close or a Fault was read."""
+        return self._over
+
     def feed(self, data: bytes) -> list[Received]:
         """What these bytes complete, in order; a Close or a Fault is the last there will ever be."""
         received: list[Received] = []
