@@ -84,6 +84,7 @@ class RegistryFollower:
             for change in await self._directory.refresh():
                 await self._changes.apply(change)
             self._seen_version = version
+            self._port.flush()  # on return it holds
 
     async def _unread(self) -> list[Revocation]:
         unread: list[Revocation] = []
