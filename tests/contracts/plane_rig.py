@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import trio
 import trio.testing
 
-from polyglotd.log.interface import LogRecord, RecentId
+from polyglotd.log.interface import LogAppender, LogRecord, RecentId
 from polyglotd.model import BUILT_IN_KINDS, Event, Limits, Policy, Unavailable, encode_event, now_us
 from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
@@ -257,9 +257,10 @@ def event(channel: str, seq: int, *, epoch: str = EPOCH, data: bytes = b"null", 
 
 
 @asynccontextmanager
-async def open_asgi(**settings: Any) -> AsyncIterator[Rig]:
-    log = MemoryLog()
-    rig = Rig(AsgiPlane(log, PlaneSettings(port=0, **settings)), log)
+async def open_asgi(log: LogAppender | None = None, **settings: Any) -> AsyncIterator[Rig]:
+    """`log`: a real one, in the place of the one that can be made to fail."""
+    memory = MemoryLog()
+    rig = Rig(AsgiPlane(memory if log is None else log, PlaneSettings(port=0, **settings)), memory)
     async with trio.open_nursery() as nursery:
         rig.address = await nursery.start(rig.plane.run)
         rig.configure(GENEROUS)
