@@ -206,7 +206,9 @@ class SegmentLog:
         if state is None or state.ids is None:
             return []
         since = self._clock() - DEDUPE_WINDOW_US
-        recent = read_recent_ids(self._writer.segments, state.ids[-RECENT_IDS_MAX:])
+        segments = self._writer.segments
+        present = bisect_left(state.ids, segments[0].first)  # segments go when their ids are old, not the other way
+        recent = read_recent_ids(segments, state.ids[max(present, len(state.ids) - RECENT_IDS_MAX) :])
         return [known for known in recent if known.ts_us >= since]
 
     def tail_first(self, app_id: str, channel: str) -> int:

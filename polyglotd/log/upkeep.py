@@ -164,9 +164,10 @@ class Upkeep:
         removable = self._removable()
         if self._writer.current.first > self._checkpoint or (removable and removable[-1].end > self._checkpoint):
             await self.write_checkpoint()
+            removable = self._removable()
         if removable:
+            del self._writer.segments[: len(removable)]  # nobody looks there any more
             await trio.to_thread.run_sync(_unlink, removable, limiter=self._thread)
-            del self._writer.segments[: len(removable)]
 
     def _removable(self) -> list[Segment]:
         floor = self._cursors.floor(0)
@@ -180,5 +181,6 @@ class Upkeep:
 
 
 def _unlink(segments: list[Segment]) -> None:
+    """What can't be removed now is found by the next start, which tries again."""
     for segment in segments:
         segment.path.unlink(missing_ok=True)

@@ -1,7 +1,10 @@
 """A log's directory seen from outside: crashes, damage, other machines."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+
+import trio
 
 from polyglotd.log.interface import LogSettings
 from polyglotd.log.record import FRAME, FRAME_BYTES
@@ -40,3 +43,10 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
 def add(path: Path, data: bytes) -> None:
     with path.open("ab") as file:
         file.write(data)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a thread, another process or the upkeep does."""
+    with trio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 (nothing here tells when)
+            await trio.sleep(0.002)

@@ -1,0 +1,224 @@
+"""A disk that is full, or lies: what is refused, what is left behind, and what comes back by itself."""
+
+import logging
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from contracts.log_events import EPOCH, event, events
+from log_directory import crashed, segments, until
+
+from polyglotd.log.interface import ChannelHead, LogSettings
+from polyglotd.log.segments import SegmentLog, open_segments
+from polyglotd.model import Unavailable
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Files can't grow beyond `size`: the kernel writes what fits, then refuses, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("room", [0, 1, 50, 500])
+async def test_a_batch_that_does_not_fit_is_refused_whole_and_fits_later(
+    tmp_path: Path, room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_segments(tmp_path / "log", LogSettings()) as log:
+        log.append(events(1, 10))
+        (segment,) = segments(tmp_path / "log")
+        size, end = segment.stat().st_size, log.end
+        with file_size_limit(size + room):
+            for _ in range(2):
+                with pytest.raises(Unavailable) as refusal:
+                    log.append(events(11, 20))
+        assert refusal.value.retry_after_ms > 0
+        assert segment.stat().st_size == size
+        assert log.end == end
+        assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 10)
+        assert log.tail_first("app", "room:lobby") == 1
+        log.append(events(11, 20))
+        found = await log.reader("r", 0).next_batch(100)
+        assert found.records == events(1, 20)
+    messages = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(messages) == 2  # said once, not with every refusal
+    assert "can't be written" in messages[0]
+    assert "again" in messages[1]
+
+
+async def test_a_segment_that_cant_be_begun_refuses_the_batch(tmp_path: Path) -> None:
+    async with open_segments(tmp_path / "log", LogSettings(segment_bytes=1_000)) as log:
+        log.append(events(1, 9))
+        before = segments(tmp_path / "log")
+        with file_size_limit(10), pytest.raises(Unavailable):
+            log.append(events(10, 12))
+        assert segments(tmp_path / "log") == before
+        log.append(events(10, 12))
+        assert len(segments(tmp_path / "log")) == len(before) + 1
+        assert (await log.reader("r", 0).next_batch(100)).records == events(1, 9)
+
+
+async def test_epochs_and_forgotten_apps_are_refused_too_and_nothing_changes(tmp_path: Path) -> None:
+    async with open_segments(tmp_path / "log", LogSettings()) as log:
+        log.append(events(1, 3))
+        with file_size_limit(1):
+            with pytest.raises(Unavailable):
+                log.begin_epoch("app", "room:lobby", "second")
+            with pytest.raises(Unavailable):
+                log.forget_app("app")
+        assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 3)
+
+
+async def test_what_cant_be_cut_off_is_cut_before_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_segments(tmp_path / "log", LogSettings()) as log:
+        log.append(events(1, 3))
+        (segment,) = segments(tmp_path / "log")
+        size = segment.stat().st_size
+
+        def refuse(fd: int, length: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch, file_size_limit(size + 20):
+            patch.setattr(os, "ftruncate", refuse)
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    log.append([event(4)])
+        assert segment.stat().st_size == size + 20
+        copy = crashed(tmp_path / "log")
+        log.append([event(4)])
+        assert (await log.reader("r", 0).next_batch(100)).records == events(1, 4)
+    async with open_segments(copy, LogSettings()) as log:  # and where it was never cut, the next start does it
+        assert [repair.bytes_cut for repair in log.repairs] == [20]
+        assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 3)
+
+
+async def test_a_checkpoint_that_cant_be_written_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_segments(tmp_path / "log", LogSettings(segment_bytes=1_000)) as log:
+        log.append(events(1, 9))
+        log.append(events(10, 12))  # a full segment wants a checkpoint
+        with file_size_limit(0):
+            await until(lambda: "upkeep of the event log failed" in caplog.text)
+    async with open_segments(tmp_path / "log", LogSettings()) as log:
+        assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 12)
+
+
+# --- fsync ---
+
+
+@pytest.fixture
+def fsyncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts, and fails where it is told so: no disk of ours loses writes when asked to."""
+    calls: list[int] = []
+    real = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        calls.append(fd)
+        if calls.count(-1):
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    return calls
+
+
+async def append_and_wait(log: SegmentLog, seq: int, done: list[int]) -> None:
+    await log.synced(log.append([event(1, f"room:{seq}")]))
+    done.append(seq)
+
+
+async def test_one_fsync_serves_everybody_who_came_meanwhile(tmp_path: Path, fsyncs: list[int]) -> None:
+    async with open_segments(tmp_path / "log", LogSettings(sync="always")) as log:
+        before = len(fsyncs)
+        done: list[int] = []
+        async with trio.open_nursery() as nursery:
+            for seq in range(1, 101):
+                nursery.start_soon(append_and_wait, log, seq, done)
+                if seq == 1:
+                    await trio.testing.wait_all_tasks_blocked()
+        assert sorted(done) == list(range(1, 101))
+        assert len(fsyncs) - before <= 4
+
+
+async def test_readers_see_what_is_durable_and_no_more(tmp_path: Path) -> None:
+    async with open_segments(tmp_path / "log", LogSettings(sync="always")) as log:
+        reader = log.reader("r", 0)
+        end = log.append([event(1)])
+        assert reader.end < end
+        assert await log.tail("app", "room:lobby", 0, 9) == []
+        await log.synced(end)
+        assert reader.end == end
+        assert await log.tail("app", "room:lobby", 0, 9) == [event(1)]
+
+
+@pytest.mark.parametrize("sync", ["os", "interval"])
+async def test_without_always_nobody_waits_for_an_fsync(tmp_path: Path, sync: str, fsyncs: list[int]) -> None:
+    settings = LogSettings(sync=sync, sync_interval_ms=10_000)  # type: ignore[arg-type]
+    async with open_segments(tmp_path / "log", settings) as log:
+        await log.synced(log.append([event(1)]))
+        assert fsyncs == []
+
+
+async def test_an_interval_syncs_by_itself_and_only_what_is_new(tmp_path: Path, fsyncs: list[int]) -> None:
+    async with open_segments(tmp_path / "log", LogSettings(sync="interval", sync_interval_ms=1)) as log:
+        log.append([event(1)])
+        await until(lambda: bool(fsyncs))
+        await trio.sleep(0.02)
+        assert len(fsyncs) == 1
+
+
+async def test_a_failed_fsync_ends_the_log_for_good_and_loudly(
+    tmp_path: Path, fsyncs: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_segments(tmp_path / "log", LogSettings(sync="always")) as log:
+        await log.synced(log.append([event(1)]))
+        fsyncs.append(-1)
+        refusals = []
+
+        async def refused(seq: int) -> None:
+            try:
+                await log.synced(log.append([event(1, f"room:{seq}")]))
+            except Unavailable as error:
+                refusals.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for seq in range(2, 7):
+                nursery.start_soon(refused, seq)
+        assert len(refusals) == 5
+        calls = len(fsyncs)
+        fsyncs.remove(-1)  # the disk is well again, but nobody knows what it lost
+        with pytest.raises(Unavailable):
+            log.append([event(7)])
+        with pytest.raises(Unavailable):
+            await log.synced(0)
+        with pytest.raises(Unavailable):
+            log.begin_epoch("app", "room:lobby", "second")
+        assert len(fsyncs) == calls - 1
+        assert log.stats().failed is not None
+    assert any(record.levelno == logging.CRITICAL for record in caplog.records)
+    async with open_segments(tmp_path / "log", LogSettings(sync="always")) as log:
+        assert log.stats().failed is None
+        assert log.head("app", "room:lobby").epoch != EPOCH  # what was acknowledged before may be lost as well
+
+
+async def test_a_failed_fsync_is_noticed_with_interval_too(tmp_path: Path, fsyncs: list[int]) -> None:
+    async with open_segments(tmp_path / "log", LogSettings(sync="interval", sync_interval_ms=1)) as log:
+        fsyncs.append(-1)
+        log.append([event(1)])
+        await until(lambda: log.stats().failed is not None)
+        with pytest.raises(Unavailable):
+            log.append([event(2)])
