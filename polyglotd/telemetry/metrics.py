@@ -1,0 +1,158 @@
+"""Prometheus' text from snapshots: nothing is counted here, hot paths keep plain integers of their own.
+
+The composition root builds a `MetricsPage` with a function that takes a `Snapshot`; `GET /metrics` renders it in a
+worker thread. Every label is bounded: reasons are the contract's, readers the log's, apps come with the operator's
+consent alone (`[metrics] per_app`) and up to `APPS_MAX`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from polyglotd.log.interface import LogStats
+from polyglotd.plane.interface import PlaneCounters
+from polyglotd.store.interface import StoreStats
+
+APPS_MAX = 1_000  # beyond, the smaller ones are summed under `_other`, which is no app's id
+OTHER_APPS = "_other"
+
+
+@dataclass(frozen=True, slots=True)
+class AppCounts:
+    """What one app has open on this node."""
+
+    connections: int = 0
+    channels: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the parts of the daemon say at one moment. None: that part does not run here."""
+
+    plane: PlaneCounters | None = None
+    refusals: Mapping[str, int] = field(default_factory=dict)  # by reason, the gateway's own
+    log: LogStats | None = None
+    store: StoreStats | None = None
+    stored_position: int | None = None  # of the log, in the store
+    ready: bool = False
+    log_lines_dropped: int = 0
+    apps: Mapping[str, AppCounts] = field(default_factory=dict)
+
+
+class MetricsPage:
+    """`snapshot` is called on the thread that renders."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], *, release: str, parts: Mapping[str, str]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_SnapshotCollector(snapshot, {"version": release} | dict(parts)))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _SnapshotCollector(Collector):
+    def __init__(self, snapshot: Callable[[], Snapshot], build: dict[str, str]) -> None:
+        self._snapshot = snapshot
+        self._build = build
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering must not take a snapshot."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._snapshot()
+        yield InfoMetricFamily("polyglot_build", "Which release runs, on which parts.", self._build)
+        yield _gauge("ready", "1 while new clients are welcome.", int(snapshot.ready))
+        yield _counter("log_lines_dropped", "Log lines that nobody read in time.", snapshot.log_lines_dropped)
+        if snapshot.plane is not None:
+            yield from _plane(snapshot.plane, snapshot.refusals)
+        if snapshot.log is not None:
+            yield from _log(snapshot.log, snapshot.stored_position)
+        if snapshot.store is not None:
+            yield from _store(snapshot.store)
+        if snapshot.apps:
+            yield from _apps(snapshot.apps)
+
+
+_PLANE_GAUGES = {
+    "connections": "Connections now: sockets, long-poll sessions, event streams.",
+    "subscriptions": "Joined channels now, over all connections.",
+    "topics": "Channels with state now.",
+    "queued_bytes": "Bytes that wait for slow clients now.",
+}
+_PLANE_COUNTERS = {
+    "connects_total": "Connections that were accepted.",
+    "handshakes_refused_total": "Connections that were refused.",
+    "frames_in_total": "Messages from clients.",
+    "frames_out_total": "Messages to clients.",
+    "bytes_in_total": "Bytes from clients.",
+    "bytes_out_total": "Bytes to clients.",
+    "events_total": "Events that were admitted.",
+    "signals_total": "Signals that were passed on.",
+    "deliveries_total": "Events times the members that they went to.",
+    "duplicates_total": "Publishes that repeated a known id.",
+    "conflated_total": "Waiting events that a newer one of their type replaced.",
+    "dropped_total": "Waiting events that a slow client lost to newer ones.",
+    "slow_consumers_total": "Connections closed because they did not keep up.",
+}
+
+
+def _plane(counters: PlaneCounters, refusals: Mapping[str, int]) -> Iterator[Metric]:
+    for name, text in _PLANE_GAUGES.items():
+        yield _gauge(name, text, getattr(counters, name))
+    for name, text in _PLANE_COUNTERS.items():
+        yield _counter(name.removesuffix("_total"), text, getattr(counters, name))
+    refused = CounterMetricFamily("polyglot_refusals", "What was refused, by its reason.", labels=("reason",))
+    for reason in sorted(counters.refused_total.keys() | refusals.keys()):
+        refused.add_metric((reason,), counters.refused_total.get(reason, 0) + refusals.get(reason, 0))
+    yield refused
+
+
+def _log(stats: LogStats, stored_position: int | None) -> Iterator[Metric]:
+    yield _counter("log_bytes", "Bytes that the event log ever took.", stats.end)
+    yield _gauge("log_unread_bytes", "Bytes of the log that its slowest reader has yet to read.", stats.unread_bytes)
+    yield _gauge("log_unread_bytes_max", "At this many, publishes to logged kinds are refused.", stats.bytes_max)
+    yield _gauge("log_segments", "Files of the log.", stats.segments)
+    yield _gauge("log_channels", "Channels whose place the log knows.", stats.channels)
+    yield _gauge("log_failed", "1 where the log takes nothing any more.", int(stats.failed is not None))
+    behind = GaugeMetricFamily("polyglot_log_reader_behind_bytes", "What it has yet to read.", labels=("reader",))
+    for reader, position in stats.readers.items():
+        behind.add_metric((reader,), max(0, stats.end - position))
+    yield behind
+    if stored_position is not None:
+        lag = max(0, stats.end - stored_position)
+        yield _gauge("store_behind_bytes", "Bytes of the log that are not in the store yet.", lag)
+
+
+def _store(stats: StoreStats) -> Iterator[Metric]:
+    yield _gauge("store_file_bytes", "Size of the event store.", stats.file_bytes)
+    yield _gauge("store_wal_bytes", "Size of the event store's write-ahead log.", stats.wal_bytes)
+    yield _gauge("store_set_aside_records", "Records that the store refused and keeps apart.", stats.set_aside)
+
+
+def _apps(apps: Mapping[str, AppCounts]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily("polyglot_app_connections", "Connections of an app now.", labels=("app_id",))
+    channels = GaugeMetricFamily("polyglot_app_topics", "Channels of an app with state now.", labels=("app_id",))
+    by_size = sorted(apps.items(), key=lambda app: (-app[1].connections, app[0]))
+    shown = dict(by_size[:APPS_MAX])
+    if rest := by_size[APPS_MAX:]:
+        shown[OTHER_APPS] = AppCounts(sum(one.connections for _, one in rest), sum(one.channels for _, one in rest))
+    for app_id, counts in shown.items():
+        connections.add_metric((app_id,), counts.connections)
+        channels.add_metric((app_id,), counts.channels)
+    yield connections
+    yield channels
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"polyglot_{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"polyglot_{name}", text, value=value)

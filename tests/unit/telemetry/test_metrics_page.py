@@ -1,0 +1,83 @@
+"""What /metrics shows, read back with Prometheus' own parser."""
+
+import re
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from polyglotd.log.interface import LogStats
+from polyglotd.plane.interface import PlaneCounters
+from polyglotd.store.interface import StoreStats
+from polyglotd.telemetry.metrics import APPS_MAX, AppCounts, MetricsPage, Snapshot
+
+
+def samples(snapshot: Snapshot) -> dict[str, float]:
+    page = MetricsPage(lambda: snapshot, release="1.2.3", parts={"plane": "asgi"}).render().decode()
+    return {
+        sample.name + "".join(f"{{{value}}}" for key, value in sample.labels.items() if key != "plane"): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def test_every_counter_of_the_plane_is_shown_under_its_name() -> None:
+    counters = PlaneCounters()
+    numbers = [name for name in PlaneCounters.__struct_fields__ if name != "refused_total"]
+    for place, name in enumerate(numbers, 1):
+        setattr(counters, name, place)
+    shown = samples(Snapshot(plane=counters))
+    assert {name: shown[f"polyglot_{name}"] for name in numbers} == {
+        name: place for place, name in enumerate(numbers, 1)
+    }
+
+
+def test_refusals_of_plane_and_gateway_are_one_number_by_reason() -> None:
+    counters = PlaneCounters(refused_total={"rate_limited": 2})
+    shown = samples(Snapshot(plane=counters, refusals={"rate_limited": 3, "forbidden": 1}))
+    assert shown["polyglot_refusals_total{rate_limited}"] == 5
+    assert shown["polyglot_refusals_total{forbidden}"] == 1
+
+
+def test_the_log_shows_how_far_its_readers_are_behind() -> None:
+    stats = LogStats(
+        end=1000, unread_bytes=400, bytes_max=4000, segments=2, channels=7, readers={"store": 600}, failed=None
+    )
+    shown = samples(Snapshot(log=stats, stored_position=500))
+    assert shown["polyglot_log_bytes_total"] == 1000
+    assert shown["polyglot_log_reader_behind_bytes{store}"] == 400
+    assert shown["polyglot_store_behind_bytes"] == 500
+    assert shown["polyglot_log_failed"] == 0
+    assert samples(Snapshot(log=msgspec.structs.replace(stats, failed="disk full")))["polyglot_log_failed"] == 1
+
+
+def test_parts_that_do_not_run_have_no_metrics() -> None:
+    shown = samples(Snapshot(store=StoreStats(file_bytes=1, wal_bytes=2, set_aside=3)))
+    assert shown["polyglot_store_wal_bytes"] == 2
+    assert not any(name.startswith(("polyglot_log_unread", "polyglot_connections")) for name in shown)
+
+
+def test_many_apps_share_one_series() -> None:
+    apps = {f"app-{number}": AppCounts(connections=number, channels=1) for number in range(APPS_MAX + 5)}
+    shown = samples(Snapshot(apps=apps))
+    connections = {name: value for name, value in shown.items() if name.startswith("polyglot_app_connections")}
+    assert len(connections) == APPS_MAX + 1
+    assert connections["polyglot_app_connections{_other}"] == 0 + 1 + 2 + 3 + 4
+    assert sum(connections.values()) == sum(range(APPS_MAX + 5))
+
+
+def test_names_and_units_are_prometheus_own() -> None:
+    everything = Snapshot(
+        plane=PlaneCounters(),
+        log=LogStats(end=0, unread_bytes=0, bytes_max=0, segments=0, channels=0, readers={}, failed=None),
+        store=StoreStats(file_bytes=0, wal_bytes=0, set_aside=0),
+        apps={"a": AppCounts()},
+    )
+    page = MetricsPage(lambda: everything, release="1", parts={}).render().decode()
+    for family in text_string_to_metric_families(page):
+        assert re.fullmatch(r"(polyglot|process|python)_[a-z_]+", family.name)
+        assert family.documentation
+        assert all(sample.name.endswith("_total") for sample in family.samples) or family.type != "counter"
+
+
+def test_the_process_itself_is_shown() -> None:
+    assert samples(Snapshot())["process_open_fds"] > 0
