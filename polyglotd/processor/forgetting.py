@@ -1,0 +1,47 @@
+"""Erase what the store holds of deleted apps, once the log has said that everything of them is through.
+
+Run by `processor.pipeline`. When nothing is left, the registry frees the app's id.
+"""
+
+import logging
+from typing import Protocol
+
+import trio
+
+from polyglotd.model import Unavailable
+from polyglotd.store.interface import EventStore
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 5.0
+BATCH_EVENTS = 2000
+PAUSE_S = 0.05
+
+
+class DeletedApps(Protocol):
+    """What forgetting needs of a `Registry`."""
+
+    async def app_erased(self, app_id: str) -> None: ...
+
+
+class Forgetting:
+    """Waits out a lost store or registry."""
+
+    def __init__(self, store: EventStore, registry: DeletedApps) -> None:
+        self._store = store
+        self._registry = registry
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled, which is safe at any await: what was not finished is found again."""
+        task_status.started()
+        while True:
+            try:
+                for app_id in await self._store.forgotten_apps():
+                    # The id is freed first: were it the other way round, a crash between the two would keep it taken.
+                    # Events of a new app with this id are not erased: they came after the log's `AppForgotten`.
+                    await self._registry.app_erased(app_id)
+                    while not await self._store.erase_forgotten(app_id, BATCH_EVENTS):
+                        await trio.sleep(PAUSE_S)
+            except Unavailable as error:
+                logger.warning("deleted apps wait to be erased: %s", error)
+            await trio.sleep(EVERY_S)
