@@ -35,13 +35,14 @@ async def talk(channel: str, place: dict[str, object]) -> None:
                     joined = payload["response"]
                     missed = joined.get("events", [])
                     print(f"joined {channel}, {len(missed)} missed", flush=True)
-                    place["epoch"], place["seq"] = joined["epoch"], joined["seq"]
+                    if place.get("epoch") != joined["epoch"]:
+                        place["epoch"], place["seq"] = joined["epoch"], joined["seq"]
                     for event_missed in missed:
                         await answer(socket, channel, event_missed, place, next(refs))
                 elif event == "event":
                     await answer(socket, channel, payload, place, next(refs))
                 elif event == "phx_error":  # a new epoch, for example: join again
-                    await send(socket, ["1", next(refs), channel, "phx_join", {}])
+                    await send(socket, ["1", next(refs), channel, "phx_join", {"since": dict(place)}])
 
 
 async def answer(socket: WebSocketConnection, channel: str, event: dict, place: dict[str, object], ref: str) -> None:

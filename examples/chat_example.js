@@ -7,6 +7,7 @@ const HISTORY = 50; // messages shown when a room is opened for the first time
 const SHOWN_MAX = 500; // messages kept in the page for each room
 const TYPING_EVERY_MS = 2000;
 const TYPING_SHOWN_MS = 3500;
+const TOGETHER_MS = 5 * 60 * 1000; // a person's messages within this time stand under one name
 
 const { Socket, Presence } = await loadPhoenix();
 
@@ -21,6 +22,8 @@ async function loadPhoenix() {
 
 const element = (id) => document.getElementById(id);
 const rooms = new Map(); // name -> {name, epoch, seq, messages, gap}
+let drawn = new WeakMap(); // message -> {look, node}: what does not change is not drawn again
+const days = new Map(); // date -> the line that stands above its messages
 let me = query.get("user") ?? sessionStorage.getItem("me") ?? `guest-${Math.floor(Math.random() * 900 + 100)}`;
 let socket;
 let current; // {room, channel, presence}
@@ -32,6 +35,7 @@ function connect() {
   socket?.disconnect();
   sessionStorage.setItem("me", me);
   element("me").value = me;
+  drawn = new WeakMap();
   // In development mode `valid_token_NAME` is a token of user NAME; elsewhere your backend signs one (?token=…).
   const token = query.get("token") ?? `valid_token_${me}`;
   socket = new Socket("/socket", { params: { app_id: APP_ID, token } });
@@ -39,7 +43,7 @@ function connect() {
   socket.onClose(() => setStatus("connecting", "Connection lost, reconnecting…"));
   socket.onError(() => setStatus("closed", "No connection, trying again…"));
   socket.connect();
-  openRoom(current?.room.name ?? query.get("room") ?? "lobby");
+  openRoom(current?.room.name ?? roomInAddress());
 }
 
 function setStatus(state, text) {
@@ -48,6 +52,15 @@ function setStatus(state, text) {
 }
 
 // ---------------------------------------------------------------- a room
+
+const roomInAddress = () => new URLSearchParams(location.search).get("room") ?? "lobby";
+
+function goTo(name) {
+  const address = new URL(location);
+  address.searchParams.set("room", name);
+  history.pushState(null, "", address);
+  openRoom(name);
+}
 
 function roomNamed(name) {
   if (!rooms.has(name)) rooms.set(name, { name, epoch: null, seq: 0, messages: [] });
@@ -71,7 +84,11 @@ function openRoom(name) {
   channel.on("signal", (signal) => signal.type === "typing" && showTyping(signal.meta.user_id));
   channel.on("system", (notice) => setStatus("connecting", notice.message));
   channel.join()
-    .receive("ok", (reply) => joined(room, reply))
+    .receive("ok", (reply) => {
+      joined(room, reply);
+      saidAway = false;
+      tellWhetherAway();
+    })
     .receive("error", (error) => addLine(room, `This room can't be joined: ${error.message ?? error.reason}`));
   showRooms();
   showMessages();
@@ -97,7 +114,7 @@ function received(room, event) {
   room.seq = Math.max(room.seq, event.seq);
   const known = room.messages.findIndex((message) => message.id === event.id);
   const message = {
-    id: event.id, user: event.meta.user_id ?? "API", text: textOf(event), ts: event.meta.ts, state: "sent",
+    id: event.id, user: event.meta.user_id, text: textOf(event), ts: event.meta.ts, state: "sent",
   };
   if (known >= 0) room.messages.splice(known, 1); // our own, now with its place among the others
   room.messages.push(message);
@@ -141,6 +158,15 @@ function settle(room, message, state, why) {
   if (current?.room === room) showMessages();
 }
 
+// Others see who has this page in the background.
+let saidAway = false;
+function tellWhetherAway() {
+  const away = document.visibilityState === "hidden";
+  if (current?.channel.state !== "joined" || away === saidAway) return;
+  saidAway = away;
+  current.channel.push("presence_update", { info: away ? { away } : {} });
+}
+
 let typedAt = 0;
 function typed() {
   if (Date.now() - typedAt < TYPING_EVERY_MS || current?.channel.state !== "joined") return;
@@ -162,8 +188,8 @@ function hue(name) {
   return hash;
 }
 
-function avatar(name) {
-  const result = node("span", { className: "avatar", ariaHidden: "true" }, [...name][0]?.toUpperCase() ?? "?");
+function avatar(name, machine = false) {
+  const result = node("span", { className: machine ? "avatar machine" : "avatar", ariaHidden: "true" }, [...name][0]?.toUpperCase() ?? "?");
   result.style.setProperty("--hue", hue(name));
   return result;
 }
@@ -171,7 +197,7 @@ function avatar(name) {
 function showRooms() {
   for (const name of ["lobby", "random", "support", current.room.name]) roomNamed(name);
   element("rooms").replaceChildren(...[...rooms.values()].map((room) => {
-    const button = node("button", { type: "button", onclick: () => openRoom(room.name) }, `# ${room.name}`);
+    const button = node("button", { type: "button", onclick: () => goTo(room.name) }, `# ${room.name}`);
     button.setAttribute("aria-current", String(room === current.room));
     return node("li", {}, button);
   }));
@@ -180,24 +206,60 @@ function showRooms() {
 function showMessages() {
   const list = element("messages");
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-  element("title").textContent = `# ${current.room.name}`;
-  element("title-note").textContent = current.room.messages.length ? "" : "Nobody has written here yet.";
-  list.replaceChildren(...current.room.messages.map(messageNode));
+  const { name, messages } = current.room;
+  element("title").textContent = `# ${name}`;
+  const nodes = [];
+  let before = null; // the message above, if this one can go with it
+  let day = null;
+  for (const message of messages) {
+    const date = message.line ? day : new Date(message.ts).toDateString();
+    if (date !== day) {
+      nodes.push(dayNode(message.ts, date));
+      before = null;
+    }
+    day = date;
+    const together = before !== null && before.user === message.user && Date.parse(message.ts) - Date.parse(before.ts) < TOGETHER_MS;
+    nodes.push(drawnOnce(message, `${message.state} ${together}`, () => messageNode(message, together)));
+    before = message.line ? null : message;
+  }
+  // Only what is new or gone is touched: screen readers tell what is added here.
+  const wanted = new Set(nodes);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  nodes.forEach((child, place) => {
+    if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
+  });
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
-function messageNode(message) {
+function drawnOnce(message, look, draw) {
+  const known = drawn.get(message);
+  if (known?.look === look) return known.node;
+  const fresh = draw();
+  drawn.set(message, { look, node: fresh });
+  return fresh;
+}
+
+function dayNode(ts, day) {
+  if (!days.has(day)) days.set(day, node("li", { className: "line" }));
+  days.get(day).textContent = day === new Date().toDateString()
+    ? "Today" : new Date(ts).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
+  return days.get(day);
+}
+
+function messageNode(message, together) {
   if (message.line) return node("li", { className: "line" }, message.line);
   const time = new Date(message.ts);
-  const result = node("li", { className: `message ${message.state}${message.user === me ? " mine" : ""}` },
-    avatar(message.user),
-    node("div", { className: "head" },
-      node("span", { className: "who" }, message.user),
-      node("time", { dateTime: message.ts, title: time.toLocaleString() },
-        time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }))),
-    node("div", { className: "text" }, message.text));
+  const mine = message.user === me;
+  const head = node("div", { className: together ? "head visually-hidden" : "head" },
+    node("span", { className: "who" }, mine ? "You" : message.user ?? "API"),
+    node("time", { dateTime: message.ts, title: time.toLocaleString() },
+      time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" })));
+  const text = node("div", { className: "text" }, message.text);
+  const result = node("li", { className: `message ${message.state}${mine ? " mine" : ""}${together ? " together" : ""}` });
+  if (!mine) result.append(together ? node("span") : avatar(message.user ?? "⚙", message.user === null));
+  result.append(node("div", { className: "body" }, head, text));
   if (message.state === "failed") {
-    result.append(node("button", {
+    result.lastChild.append(node("button", {
       type: "button", className: "again", onclick: () => { send(current, message); showMessages(); },
     }, `Not sent (${message.why}). Try again`));
   }
@@ -217,8 +279,11 @@ function showPeople(presence) {
     .filter(({ user }) => user !== "")
     .sort((a, b) => a.user.localeCompare(b.user))
     .map(({ user, metas }) => {
-      const item = node("li", {}, avatar(user), node("span", {}, user === me ? `${user} (you)` : user));
-      if (metas.length > 1) item.append(node("span", { className: "devices" }, `×${metas.length}`));
+      const away = metas.every(({ info }) => info?.away);
+      const item = node("li", { className: away ? "away" : "" },
+        avatar(user), node("span", { className: "who" }, user === me ? `${user} (you)` : user));
+      if (away) item.append(node("span", { className: "note" }, "away"));
+      if (metas.length > 1) item.append(node("span", { className: "note", title: `on ${metas.length} devices` }, `×${metas.length}`));
       return item;
     }));
 }
@@ -255,7 +320,7 @@ element("room-form").onsubmit = (event) => {
   event.preventDefault();
   const name = element("room").value.trim().replace(/[\s*\u0000-\u001f]+/g, "-");
   element("room").value = "";
-  if (name) openRoom(name);
+  if (name) goTo(name);
 };
 element("me-form").onsubmit = (event) => {
   event.preventDefault();
@@ -266,5 +331,7 @@ element("me-form").onsubmit = (event) => {
   }
   element("text").focus();
 };
+window.onpopstate = () => openRoom(roomInAddress());
+document.onvisibilitychange = () => tellWhetherAway();
 
 connect();
