@@ -46,6 +46,7 @@ class Rig:
     begun_s: float
     nursery: trio.Nursery
     tenants: dict[str, Tenant] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)  # for a test that shows the same one again
 
     def wall_us(self) -> int:
         return BEGUN_US + round((trio.current_time() - self.begun_s) * S)
