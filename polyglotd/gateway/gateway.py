@@ -43,6 +43,7 @@ from polyglotd.gateway.publishing import Publishing
 from polyglotd.gateway.pushes import Pushes
 from polyglotd.gateway.registry_follower import RegistryFollower
 from polyglotd.gateway.requests import (
+    AppCounts,
     AppUsage,
     ChannelInfo,
     ChannelPage,
@@ -89,7 +90,7 @@ class Gateway:
         self._plane = plane
         self._log = log
         self._settings = settings
-        active = ActiveApps()
+        self._active = active = ActiveApps()
         revocations = Revocations(ttl_max_s=settings.token_ttl_max_s, leeway_s=settings.clock_leeway_s)
         self._port = port = PlanePort(plane)
         self._tasks = tasks = Tasks()
@@ -208,6 +209,12 @@ class Gateway:
             pushes_refused=self._pushes.refused.snapshot(),
             presence_changes_lost=self._presence.lost,
         )
+
+    def open_by_app(self) -> dict[str, AppCounts]:
+        """For metrics by app: those that have anything open."""
+        return {
+            app_id: AppCounts(self._connections.count(app_id), self._topics.count(app_id)) for app_id in self._active
+        }
 
     def client_address(self, peer: str, headers: Sequence[tuple[str, str]]) -> str:
         """The address that limits count: what a trusted proxy forwards, else the peer's."""

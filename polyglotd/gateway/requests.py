@@ -123,3 +123,11 @@ class GatewayCounters:
     joins_refused: Mapping[str, int]
     pushes_refused: Mapping[str, int]
     presence_changes_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppCounts:
+    """What one app has open on this node."""
+
+    connections: int
+    topics: int

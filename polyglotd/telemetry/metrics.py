@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from polyglotd.gateway.requests import AppCounts, GatewayCounters
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
 from polyglotd.store.interface import StoreStats
@@ -20,19 +21,12 @@ APPS_MAX = 1_000  # beyond, the smaller ones are summed under `_other`, which is
 OTHER_APPS = "_other"
 
 
-@dataclass(frozen=True, slots=True)
-class AppCounts:
-    """What one app has open on this node."""
-
-    connections: int = 0
-    channels: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What the parts of the daemon say at one moment. None: that part does not run here."""
 
     plane: PlaneCounters | None = None
+    gateway: GatewayCounters | None = None
     refusals: Mapping[str, int] = field(default_factory=dict)  # by reason, the gateway's own
     log: LogStats | None = None
     store: StoreStats | None = None
@@ -72,6 +66,8 @@ class _SnapshotCollector(Collector):
         yield _counter("log_lines_dropped", "Log lines that nobody read in time.", snapshot.log_lines_dropped)
         if snapshot.plane is not None:
             yield from _plane(snapshot.plane, snapshot.refusals)
+        if snapshot.gateway is not None:
+            yield from _gateway(snapshot.gateway)
         if snapshot.log is not None:
             yield from _log(snapshot.log, snapshot.stored_position)
         if snapshot.store is not None:
@@ -114,6 +110,13 @@ def _plane(counters: PlaneCounters, refusals: Mapping[str, int]) -> Iterator[Met
     yield refused
 
 
+def _gateway(counters: GatewayCounters) -> Iterator[Metric]:
+    yield _gauge("longpoll_sessions", "Long-poll sessions now.", counters.longpoll_sessions)
+    yield _gauge("decisions_running", "Connects, joins and pushes that wait for their answer now.", counters.tasks)
+    lost = counters.presence_changes_lost
+    yield _counter("presence_changes_lost", "Changes of presence that could not be announced.", lost)
+
+
 def _log(stats: LogStats, stored_position: int | None) -> Iterator[Metric]:
     yield _counter("log_bytes", "Bytes that the event log ever took.", stats.end)
     yield _gauge("log_unread_bytes", "Bytes of the log that its slowest reader has yet to read.", stats.unread_bytes)
@@ -138,16 +141,16 @@ def _store(stats: StoreStats) -> Iterator[Metric]:
 
 def _apps(apps: Mapping[str, AppCounts]) -> Iterator[Metric]:
     connections = GaugeMetricFamily("polyglot_app_connections", "Connections of an app now.", labels=("app_id",))
-    channels = GaugeMetricFamily("polyglot_app_topics", "Channels of an app with state now.", labels=("app_id",))
+    topics = GaugeMetricFamily("polyglot_app_topics", "Channels of an app with state now.", labels=("app_id",))
     by_size = sorted(apps.items(), key=lambda app: (-app[1].connections, app[0]))
     shown = dict(by_size[:APPS_MAX])
     if rest := by_size[APPS_MAX:]:
-        shown[OTHER_APPS] = AppCounts(sum(one.connections for _, one in rest), sum(one.channels for _, one in rest))
+        shown[OTHER_APPS] = AppCounts(sum(one.connections for _, one in rest), sum(one.topics for _, one in rest))
     for app_id, counts in shown.items():
         connections.add_metric((app_id,), counts.connections)
-        channels.add_metric((app_id,), counts.channels)
+        topics.add_metric((app_id,), counts.topics)
     yield connections
-    yield channels
+    yield topics
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

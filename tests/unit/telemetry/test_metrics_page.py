@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
 from polyglotd.store.interface import StoreStats
-from polyglotd.telemetry.metrics import APPS_MAX, AppCounts, MetricsPage, Snapshot
+from polyglotd.gateway.requests import AppCounts
+from polyglotd.telemetry.metrics import APPS_MAX, MetricsPage, Snapshot
 
 
 def samples(snapshot: Snapshot) -> dict[str, float]:
@@ -57,7 +58,7 @@ def test_parts_that_do_not_run_have_no_metrics() -> None:
 
 
 def test_many_apps_share_one_series() -> None:
-    apps = {f"app-{number}": AppCounts(connections=number, channels=1) for number in range(APPS_MAX + 5)}
+    apps = {f"app-{number}": AppCounts(connections=number, topics=1) for number in range(APPS_MAX + 5)}
     shown = samples(Snapshot(apps=apps))
     connections = {name: value for name, value in shown.items() if name.startswith("polyglot_app_connections")}
     assert len(connections) == APPS_MAX + 1
@@ -70,7 +71,7 @@ def test_names_and_units_are_prometheus_own() -> None:
         plane=PlaneCounters(),
         log=LogStats(end=0, unread_bytes=0, bytes_max=0, segments=0, channels=0, readers={}, failed=None),
         store=StoreStats(file_bytes=0, wal_bytes=0, set_aside=0),
-        apps={"a": AppCounts()},
+        apps={"a": AppCounts(1, 1)},
     )
     page = MetricsPage(lambda: everything, release="1", parts={}).render().decode()
     for family in text_string_to_metric_families(page):

@@ -1,0 +1,264 @@
+"""The composition root: picks every make, starts the rooms in their order, and stops them in the reverse one.
+
+Called by `cli`; the only module that knows all rooms. Start: data directory, log, registry and store (repaired and
+migrated), processor, gateway, HTTP, and last the plane, which listens. Stop: the listening socket closes and `/ready`
+goes red, clients are told and closed over the drain time; then one nursery after the other is cancelled, and what was
+opened first is closed last. A fault of one service ends them all: whoever supervises the process starts it again.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from polyglotd.access.addresses import parse_networks
+from polyglotd.access.dev_mode import DEV_API_KEY, DEV_APP_ID, DEV_TOKEN_PREFIX
+from polyglotd.broker.interface import Broker
+from polyglotd.broker.memory import open_memory_broker
+from polyglotd.config import SQLITE_URL_PREFIX, Settings
+from polyglotd.first_start import ensure_admin_token, ensure_development_app
+from polyglotd.gateway.gateway import Gateway
+from polyglotd.gateway.http.admin_socket import admin_listener, serve_admin_socket
+from polyglotd.gateway.http.api import build_http_app
+from polyglotd.gateway.http.edge import Edge
+from polyglotd.gateway.http.examples import ExamplePages
+from polyglotd.gateway.http.release import release
+from polyglotd.gateway.http.server import HttpServer
+from polyglotd.gateway.settings import GatewaySettings
+from polyglotd.host.cannot_start import CannotStart, cannot_listen
+from polyglotd.host.data_directory import Lock, locked_data_directory
+from polyglotd.host.service_manager import notify
+from polyglotd.host.stop_signals import stop_signals
+from polyglotd.log.interface import STORE_READER, EventLog, LogSettings
+from polyglotd.log.segment_reader import open_segments_reader, wait_for_log
+from polyglotd.log.segments import open_segments
+from polyglotd.plane.asgi.plane import AsgiPlane
+from polyglotd.plane.asgi.settings import PlaneSettings
+from polyglotd.plane.interface import Plane
+from polyglotd.processor.pipeline import Processor
+from polyglotd.store.interface import EventStore, Registry
+from polyglotd.store.sqlite_events import open_sqlite_events
+from polyglotd.store.sqlite_registry import open_sqlite_registry
+from polyglotd.telemetry.line_writer import LineWriter
+from polyglotd.telemetry.measured import Measured
+from polyglotd.telemetry.metrics import MetricsPage
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["all", "gateway", "processor"]
+
+LOCKS: dict[Role, tuple[Lock, ...]] = {
+    "all": ("gateway", "processor"),
+    "gateway": ("gateway",),
+    "processor": ("processor",),
+}
+HTTP_DRAIN_S = 2.0  # for answers under way, after the drain
+
+PACKAGE = Path(__file__).parent
+EXAMPLES = (PACKAGE / "_examples", PACKAGE.parent / "examples")  # in an installed wheel, in a checkout
+PHOENIX_CLIENT = PACKAGE.parent / "tests/js/node_modules/phoenix/priv/static/phoenix.mjs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """What was asked for. `out` takes the lines for people and scripts, beside the log's."""
+
+    settings: Settings
+    role: Role
+    development: bool
+    out: LineWriter
+
+    @property
+    def data(self) -> Path:
+        return Path(self.settings.data.dir)
+
+    async def run(self) -> None:
+        """Serve until a signal, and drain. Raises `CannotStart` or another fault with words for the operator, in a
+        group; anything else is a fault of ours."""
+        with stop_signals(self._stopped_at_once) as stop, locked_data_directory(self.data, LOCKS[self.role]):
+            serving = trio.Event()
+            async with _services() as daemon:
+                daemon.start_soon(_give_up_start, stop, serving, daemon.cancel_scope)
+                if self.role == "processor":
+                    await self._run_processor(stop, serving)
+                else:
+                    await self._run_gateway(stop, serving)
+        logger.info("stopped")
+
+    # --- roles ---
+
+    async def _run_processor(self, stop: trio.Event, serving: trio.Event) -> None:
+        directory = self.data / "log"
+        async with self._open_registry() as registry, self._open_events() as store:
+            # Before there is a log: who starts first, gateway or processor, does not matter.
+            self._ready("processor", serving)
+            async with _unless(stop):
+                log_id = await wait_for_log(directory)
+                position = await store.cursor(log_id)
+                async with open_segments_reader(directory, STORE_READER, position) as reader:
+                    processor = Processor(log_id, reader, store, registry, self.settings.kinds, position)
+                    await processor.run()
+
+    async def _run_gateway(self, stop: trio.Event, serving: trio.Event) -> None:
+        async with (
+            open_segments(self.data / "log", self._log_settings()) as log,
+            self._open_registry() as registry,
+            self._open_events() as store,
+            open_memory_broker() as broker,
+            _services() as processing,
+        ):
+            await ensure_admin_token(registry, self.data)
+            if self.development:
+                await ensure_development_app(registry)
+            if self.role == "all":
+                position = await store.cursor(log.id)
+                reader = log.reader(STORE_READER, position)
+                processor = Processor(log.id, reader, store, registry, self.settings.kinds, position)
+                await processing.start(processor.run)
+            await self._serve(stop, serving, log, registry, store, broker)
+
+    async def _serve(
+        self,
+        stop: trio.Event,
+        serving: trio.Event,
+        log: EventLog,
+        registry: Registry,
+        store: EventStore,
+        broker: Broker,
+    ) -> None:
+        plane = AsgiPlane(log, PlaneSettings(host=self.settings.listen.host, port=self.settings.listen.port))
+        settings = self._gateway_settings()
+        gateway = Gateway(plane=plane, log=log, store=store, registry=registry, broker=broker, settings=settings)
+        parts = {"log": "segments", "store": "sqlite", "broker": "memory"}
+        metrics = Measured(plane, gateway, log, store, self.out, per_app=self.settings.metrics.per_app)
+        edge = Edge(
+            gateway=gateway,
+            registry=registry,
+            settings=settings,
+            metrics=MetricsPage(metrics.snapshot, release=release(), parts=parts | {"plane": plane.name}).render,
+            metrics_public=self.settings.metrics.public,
+            parts=parts,
+            examples=_example_pages() if self.development else None,
+        )
+        server = HttpServer(build_http_app(edge))
+        async with _services() as deciding:
+            await deciding.start(gateway.run)
+            with admin_listener(self.data / "admin.sock") as admin:
+                async with _services() as http:
+                    await http.start(server.run, gateway.handoffs)
+                    await http.start(serve_admin_socket, admin, server)
+                    async with _services() as listening:
+                        url = await self._listen(listening, plane)
+                        if self.development:
+                            self._warn_of_development(url)
+                        self._ready(url, serving)
+                        await stop.wait()
+                        await self._drain(gateway, server)
+
+    async def _listen(self, listening: trio.Nursery, plane: Plane) -> str:
+        """The URL of what it listens on. Raises `CannotStart`."""
+        listen = self.settings.listen
+        try:
+            host, port = await listening.start(plane.run)
+        except (OSError, ExceptionGroup) as error:  # a plane that is several tasks raises a group
+            raise CannotStart(cannot_listen(listen.host, listen.port, error)) from error
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def _drain(self, gateway: Gateway, server: HttpServer) -> None:
+        notify("STOPPING=1")
+        logger.info("draining for up to %g s; another signal stops at once", self.settings.drain.seconds)
+        await gateway.drain()
+        await server.drain(HTTP_DRAIN_S)
+
+    # --- parts of the settings ---
+
+    def _open_registry(self) -> AbstractAsyncContextManager[Registry]:
+        return open_sqlite_registry(registry_path(self.settings))
+
+    def _open_events(self) -> AbstractAsyncContextManager[EventStore]:
+        return open_sqlite_events(events_path(self.settings))
+
+    def _log_settings(self) -> LogSettings:
+        log = self.settings.log
+        return LogSettings(sync=log.sync, sync_interval_ms=log.sync_interval_ms, bytes_max=log.bytes_max)
+
+    def _gateway_settings(self) -> GatewaySettings:
+        settings = self.settings
+        return GatewaySettings(
+            per_address=settings.listen.per_address,
+            trusted_proxies=parse_networks(settings.listen.trusted_proxies),
+            origins=settings.listen.origins,
+            clock_leeway_s=settings.access.clock_leeway_s,
+            token_ttl_max_s=settings.access.token_ttl_max_s,
+            drain_s=settings.drain.seconds,
+            kinds=settings.kinds,
+            development=self.development,
+        )
+
+    # --- words ---
+
+    def _ready(self, what: str, serving: trio.Event) -> None:
+        serving.set()
+        self.out.write(f"ready {what}")
+        notify("READY=1")
+
+    def _warn_of_development(self, url: str) -> None:
+        logger.warning(
+            "DEVELOPMENT MODE: whoever is on this machine may use app %s, with key %s and tokens %sNAME; never in"
+            " production. Example: %s/examples/chat_example.html",
+            DEV_APP_ID,
+            DEV_API_KEY,
+            DEV_TOKEN_PREFIX,
+            url,
+        )
+
+    def _stopped_at_once(self, signal_name: str) -> None:
+        self.out.write(f"{signal_name} again: stopped at once")
+        self.out.flush(0.2)
+
+
+def registry_path(settings: Settings) -> Path:
+    return Path(settings.data.dir) / "registry.db"
+
+
+def events_path(settings: Settings) -> Path:
+    """The event store's file."""
+    url = settings.store.url
+    return Path(url.removeprefix(SQLITE_URL_PREFIX)) if url else Path(settings.data.dir) / "events.db"
+
+
+def _example_pages() -> ExamplePages:
+    directory = next((path for path in EXAMPLES if path.is_dir()), EXAMPLES[-1])
+    return ExamplePages(directory, {"phoenix.mjs": PHOENIX_CLIENT})
+
+
+@asynccontextmanager
+async def _services() -> AsyncIterator[trio.Nursery]:
+    """Tasks that end with the block."""
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _unless(stop: trio.Event) -> AsyncIterator[None]:
+    """Run the block until it ends or the event comes."""
+    async with _services() as waiting:
+        waiting.start_soon(_cancel_on, stop, waiting.cancel_scope)
+        yield
+
+
+async def _cancel_on(stop: trio.Event, scope: trio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
+
+
+async def _give_up_start(stop: trio.Event, serving: trio.Event, scope: trio.CancelScope) -> None:
+    """A signal that comes before there is anything to drain."""
+    await stop.wait()
+    if not serving.is_set():
+        scope.cancel()

@@ -1,0 +1,33 @@
+"""Small work on a data directory, beside the daemon or without it. Called by `cli`; each is one call that blocks."""
+
+from pathlib import Path
+
+import trio
+
+from polyglotd.config import Settings
+from polyglotd.daemon import events_path, registry_path
+from polyglotd.first_start import add_admin_token
+from polyglotd.host.data_directory import locked_data_directory
+from polyglotd.store.sqlite_files import EVENTS, REGISTRY, migrate
+from polyglotd.store.sqlite_registry import open_sqlite_registry
+
+
+def make_admin_token(settings: Settings, name: str) -> str:
+    """A new token. A running daemon sees it within a moment. Raises what `operator_faults` has words for."""
+
+    async def make() -> str:
+        async with open_sqlite_registry(registry_path(settings)) as registry:
+            return await add_admin_token(registry, name)
+
+    with locked_data_directory(Path(settings.data.dir), ()):
+        return trio.run(make)
+
+
+def migrate_databases(settings: Settings) -> list[str]:
+    """Bring every database to this release's schema; a line for each. Raises what `operator_faults` has words for."""
+    lines = []
+    with locked_data_directory(Path(settings.data.dir), ("gateway", "processor")):
+        for path, schema in ((registry_path(settings), REGISTRY), (events_path(settings), EVENTS)):
+            before, after = migrate(path, schema)
+            lines.append(f"{path}: schema {after}" + ("" if before == after else f", was {before}"))
+    return lines
