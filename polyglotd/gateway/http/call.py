@@ -148,7 +148,7 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes, field: str = "body") -
         path = _DECODER_PATH.search(words)
         named = _DECODER_FIELD.search(words)
         where = ".".join(part[1] for part in (path, named) if part is not None and part[1])
-        raise Invalid(words[: path.start()] if path else words, field=where.removesuffix("[...]") or field) from None
+        raise Invalid(words[: path.start()] if path else words, field=where.partition("[")[0] or field) from None
     except RecursionError:
         raise Malformed("JSON nested too deeply", field=field) from None
     except msgspec.DecodeError:

@@ -33,7 +33,8 @@ HEAD_DEADLINE_S = 15.0  # from the first wait on: for silent, idle and dripping 
 READ_BYTES = 64 * 1024
 SEND_PIECE_BYTES = 64 * 1024
 SEND_DEADLINE_S = 10.0  # a piece: a client slower than 6 KiB/s does not read
-# After our last word the client's is read for a while: a reset would take the answer with it (RFC 9112, 9.6).
+# What a client goes on to say after our last word is read for a while: a reset would take the answer with it
+# (RFC 9112, 9.6).
 LINGER_S = 2.0
 LINGER_BYTES = 16 * 1024 * 1024
 WEBSOCKET_PING_S = 20.0
@@ -112,7 +113,7 @@ class Http1Connection:
                     await self._protocol.refuse_slow_head()
                 # However it ended: an app that still works on a request hears of it, and may answer all the same.
                 await self._protocol.handle(Closed())
-            if self._spoken_last and not self._peer_ended and not self._lost:
+            if self._spoken_last and not self._peer_ended and not self._lost and self._protocol.left_unread:
                 await self._linger()
         finally:
             await trio.aclose_forcefully(self._stream)  # type: ignore[arg-type]
@@ -219,6 +220,12 @@ class _Http11(H11Protocol):
             await self._send_error_response(event.status_code)
         elif not (self._refused and isinstance(event, EndBody)):
             await super().stream_send(event)
+
+    @property
+    def left_unread(self) -> bool:
+        """Whether the client may still be speaking: in a body, or in what was no request."""
+        over = self.connection.their_state in (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
+        return not over or self.connection.trailing_data[0] != b""
 
     async def refuse_version(self) -> None:
         await self._send_error_response(505)
