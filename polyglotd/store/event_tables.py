@@ -1,0 +1,286 @@
+"""The event store's SQL: what is written in a transaction, what is read.
+
+Called by `sqlite_events`, writes in its writer's thread only. Blocking; errors are SQLite's own, and `RecordRefused`.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+
+from polyglotd.log.interface import AppForgotten, Meter, ReadRecord
+from polyglotd.model import Event, encode_event, kind_of
+from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+
+logger = logging.getLogger(__name__)
+
+INTEGER_MAX = (1 << 63) - 1  # SQLite's
+CHANNELS_CACHED_MAX = 100_000  # numbers that the writer knows without asking; some 30 MB
+SET_ASIDE_MAX = 10_000  # the newest are kept
+DAY_US = 86_400 * 1_000_000
+
+_INSERT = (
+    "INSERT INTO events (channel_no, seq, kind_no, ts_us, id, type, user_id, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_NEW = _INSERT + " ON CONFLICT (channel_no, seq) DO NOTHING"
+
+_Row = tuple[int, int, int, int, str, str, str | None, str]
+
+
+class EventWrites:
+    """Statements of the one writer, with what it remembers between transactions."""
+
+    def __init__(self) -> None:
+        self._channels: dict[tuple[str, str, str], tuple[int, int]] = {}  # to channel_no and kind_no
+
+    def forget_numbers(self) -> None:
+        """A transaction was taken back: numbers that it gave out are nobody's."""
+        self._channels.clear()
+
+    def append(
+        self,
+        connection: sqlite3.Connection,
+        log_id: str,
+        records: Sequence[ReadRecord],
+        end: int,
+        set_aside: Sequence[SetAside],
+        now_us: int,
+    ) -> None:
+        row = connection.execute("SELECT position FROM cursors WHERE log_id = ?", (log_id,)).fetchone()
+        if row is not None and end <= row[0]:
+            return  # it was stored, and whoever stored it was not told
+        groups: dict[tuple[str, str], list[_Row]] = {}  # by app and month, as usage counts them
+        for index, record in enumerate(records):
+            if isinstance(record, Event):
+                group = groups.setdefault((record.app_id, _month(record.ts_us // DAY_US)), [])
+                group.append(self._row(connection, index, record))
+            elif isinstance(record, Meter):
+                if not 0 <= record.events <= INTEGER_MAX or not 0 <= record.bytes <= INTEGER_MAX:
+                    raise RecordRefused(index, "a count is out of range")
+                _count(connection, record.app_id, _month(record.ts_us // DAY_US), record.events, record.bytes)
+            elif isinstance(record, AppForgotten):
+                self._insert(connection, groups)
+                groups = {}
+                self.forget_app(connection, record.app_id)
+        self._insert(connection, groups)
+        for refused in set_aside:
+            _set_aside(connection, log_id, end, refused, now_us)
+        connection.execute(
+            "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (log_id) DO UPDATE SET position = excluded.position",
+            (log_id, end),
+        )
+
+    def _row(self, connection: sqlite3.Connection, index: int, event: Event) -> _Row:
+        if not 0 <= event.seq <= INTEGER_MAX or not 0 <= event.ts_us <= INTEGER_MAX:
+            raise RecordRefused(index, "seq or time is out of range")
+        try:
+            data = event.data.decode()
+            "".join((event.app_id, event.channel, event.epoch, event.id, event.type, event.user_id or "")).encode()
+        except UnicodeError as error:
+            raise RecordRefused(index, f"it is not UTF-8: {error}") from error
+        key = (event.app_id, event.channel, event.epoch)
+        numbers = self._channels.get(key)
+        if numbers is None:
+            numbers = self._numbers(connection, *key)
+        channel_no, kind_no = numbers
+        return channel_no, event.seq, kind_no, event.ts_us, event.id, event.type, event.user_id, data
+
+    def _numbers(self, connection: sqlite3.Connection, app_id: str, channel: str, epoch: str) -> tuple[int, int]:
+        kind = (app_id, kind_of(channel))
+        connection.execute("INSERT INTO kinds (app_id, kind) VALUES (?, ?) ON CONFLICT DO NOTHING", kind)
+        (kind_no,) = connection.execute("SELECT kind_no FROM kinds WHERE app_id = ? AND kind = ?", kind).fetchone()
+        key = (app_id, channel, epoch)
+        row = connection.execute(
+            "SELECT channel_no FROM channels WHERE app_id = ? AND channel = ? AND epoch = ?", key
+        ).fetchone()
+        if row is None:
+            row = connection.execute(
+                "INSERT INTO channels (kind_no, app_id, channel, epoch) VALUES (?, ?, ?, ?) RETURNING channel_no",
+                (kind_no, *key),
+            ).fetchone()
+        if len(self._channels) >= CHANNELS_CACHED_MAX:
+            self._channels.clear()
+        self._channels[key] = (row[0], kind_no)
+        return row[0], kind_no
+
+    def _insert(self, connection: sqlite3.Connection, groups: dict[tuple[str, str], list[_Row]]) -> None:
+        for (app_id, month), rows in groups.items():
+            connection.execute("SAVEPOINT rows")
+            try:
+                connection.executemany(_INSERT, rows)
+                new = rows
+            except sqlite3.IntegrityError:  # some are there already: which, costs more to find out
+                connection.execute("ROLLBACK TO rows")
+                new = [row for row in rows if _is_new(connection, row)]
+            connection.execute("RELEASE rows")
+            if new:
+                _count(connection, app_id, month, len(new), sum(len(row[7].encode()) for row in new))
+
+    def forget_app(self, connection: sqlite3.Connection, app_id: str) -> None:
+        """Usage goes at once, events when `erase` is called. Channels that come later are not touched."""
+        connection.execute("DELETE FROM usage WHERE app_id = ?", (app_id,))
+        connection.execute(
+            "INSERT INTO forgotten SELECT ?, coalesce(max(channel_no), 0) FROM channels WHERE app_id = ? "
+            "ON CONFLICT (app_id) DO UPDATE SET channel_no_max = max(channel_no_max, excluded.channel_no_max)",
+            (app_id, app_id),
+        )
+
+    def erase(self, connection: sqlite3.Connection, app_id: str, limit: int) -> bool:
+        """Delete at most `limit` events and channels of what was forgotten; true when none is left."""
+        while limit > 0:
+            row = connection.execute(
+                "SELECT channel_no, channel, epoch FROM channels WHERE app_id = ?1 AND channel_no <= "
+                "(SELECT channel_no_max FROM forgotten WHERE app_id = ?1) ORDER BY channel_no LIMIT 1",
+                (app_id,),
+            ).fetchone()
+            if row is None:
+                connection.execute("DELETE FROM forgotten WHERE app_id = ?", (app_id,))
+                return True
+            channel_no, channel, epoch = row
+            deleted = connection.execute(
+                "DELETE FROM events WHERE event_no IN "
+                "(SELECT event_no FROM events WHERE channel_no = ? ORDER BY seq LIMIT ?)",
+                (channel_no, limit),
+            ).rowcount
+            if deleted < limit:
+                self._drop_channel(connection, channel_no, (app_id, channel, epoch))
+            limit -= deleted + 1
+        return False
+
+    def prune(self, connection: sqlite3.Connection, app_id: str, kind: str, before_us: int, limit: int) -> int:
+        rows = connection.execute(
+            "SELECT event_no, channel_no FROM events WHERE kind_no = "
+            "(SELECT kind_no FROM kinds WHERE app_id = ? AND kind = ?) AND ts_us < ? ORDER BY ts_us LIMIT ?",
+            (app_id, kind, before_us, limit),
+        ).fetchall()
+        connection.executemany("DELETE FROM events WHERE event_no = ?", [(event_no,) for event_no, _ in rows])
+        for channel_no in {channel_no for _, channel_no in rows}:
+            if connection.execute("SELECT 1 FROM events WHERE channel_no = ? LIMIT 1", (channel_no,)).fetchone():
+                continue
+            key = connection.execute(
+                "SELECT app_id, channel, epoch FROM channels WHERE channel_no = ?", (channel_no,)
+            ).fetchone()
+            self._drop_channel(connection, channel_no, key)
+        return len(rows)
+
+    def _drop_channel(self, connection: sqlite3.Connection, channel_no: int, key: tuple[str, str, str]) -> None:
+        connection.execute("DELETE FROM channels WHERE channel_no = ?", (channel_no,))
+        self._channels.pop(key, None)
+
+
+def _is_new(connection: sqlite3.Connection, row: _Row) -> bool:
+    """Insert the row, unless its seq is there."""
+    if connection.execute(_INSERT_NEW, row).rowcount:
+        return True
+    channel_no, seq, *_ = row
+    (event_id,) = connection.execute(
+        "SELECT id FROM events WHERE channel_no = ? AND seq = ?", (channel_no, seq)
+    ).fetchone()
+    if event_id != row[4]:  # what the log must never do
+        logger.error("seq %d of a channel was given to %s and to %s; the first is kept", seq, event_id, row[4])
+    return False
+
+
+def _count(connection: sqlite3.Connection, app_id: str, month: str, events: int, size: int) -> None:
+    connection.execute(
+        "INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT (app_id, month) "
+        "DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes",
+        (app_id, month, events, size),
+    )
+
+
+def _set_aside(connection: sqlite3.Connection, log_id: str, end: int, refused: SetAside, now_us: int) -> None:
+    record = {"record": type(refused.record).__name__} | msgspec.structs.asdict(refused.record)
+    (number,) = connection.execute(
+        "INSERT INTO set_aside (log_id, batch_end, at_us, why, record) VALUES (?, ?, ?, ?, ?) RETURNING set_aside_no",
+        (log_id, end, now_us, refused.why, msgspec.json.encode(record).decode()),
+    ).fetchone()
+    connection.execute("DELETE FROM set_aside WHERE set_aside_no <= ?", (number - SET_ASIDE_MAX,))
+
+
+@lru_cache(maxsize=64)
+def _month(day: int) -> str:
+    """The UTC month of a day since 1970."""
+    return time.strftime("%Y-%m", time.gmtime(min(day, 2_932_896) * 86_400))  # not beyond the year 9999
+
+
+# --- reading ---
+
+
+def read_cursor(connection: sqlite3.Connection, log_id: str) -> int:
+    row = connection.execute("SELECT position FROM cursors WHERE log_id = ?", (log_id,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def read_usage(connection: sqlite3.Connection, app_id: str, month: str) -> Usage:
+    row = connection.execute(
+        "SELECT events, bytes FROM usage WHERE app_id = ? AND month = ?", (app_id, month)
+    ).fetchone()
+    return Usage() if row is None else Usage(events=row[0], bytes=row[1])
+
+
+def read_kinds(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute(
+        "SELECT app_id, kind FROM kinds WHERE EXISTS (SELECT 1 FROM events WHERE events.kind_no = kinds.kind_no)"
+    ).fetchall()
+
+
+def read_forgotten(connection: sqlite3.Connection) -> list[str]:
+    return [app_id for (app_id,) in connection.execute("SELECT app_id FROM forgotten ORDER BY app_id")]
+
+
+def read_set_aside(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM set_aside").fetchone()[0])
+
+
+def read_history(connection: sqlite3.Connection, query: HistoryQuery) -> EventPage:
+    row = connection.execute(
+        "SELECT channel_no FROM channels WHERE app_id = ? AND channel = ? AND epoch = ?",
+        (query.app_id, query.channel, query.epoch),
+    ).fetchone()
+    if row is None:
+        return EventPage([], more=False)
+    conditions = ["channel_no = ?"]
+    values: list[object] = [row[0]]
+    for condition, value in (
+        ("seq > ?", query.after),
+        ("seq < ?", query.before),
+        ("type = ?", query.type),
+        ("ts_us >= ?", query.from_us),
+        ("ts_us < ?", query.to_us),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(max(-INTEGER_MAX, min(value, INTEGER_MAX)) if isinstance(value, int) else value)
+    order = "DESC" if query.after is None else "ASC"
+    rows = connection.execute(
+        "SELECT seq, id, type, user_id, ts_us, CAST(data AS BLOB) FROM events "
+        f"WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT ?",
+        (*values, query.limit + 1),
+    )
+    events: list[Event] = []
+    size, more = 0, False
+    for seq, event_id, type_, user_id, ts_us, data in rows:
+        event = Event(
+            id=event_id,
+            app_id=query.app_id,
+            channel=query.channel,
+            epoch=query.epoch,
+            seq=seq,
+            type=type_,
+            data=data,
+            user_id=user_id,
+            ts_us=ts_us,
+        )
+        size += len(encode_event(event))
+        if len(events) == query.limit or (events and size > query.bytes_max):
+            more = True
+            break
+        events.append(event)
+    rows.close()
+    if query.after is None:
+        events.reverse()
+    return EventPage(events, more=more)
