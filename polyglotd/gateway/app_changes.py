@@ -1,7 +1,9 @@
 """An app that has something alive here was changed in the registry: what follows from it, on everything alive."""
 
+from collections.abc import Iterable
+
 from polyglotd.gateway.app_rates import AppRates
-from polyglotd.gateway.connections import Connections
+from polyglotd.gateway.connections import Connection, Connections
 from polyglotd.gateway.directory import Change, Entry
 from polyglotd.gateway.expiry import Expiry
 from polyglotd.gateway.plane_port import PlanePort
@@ -24,18 +26,20 @@ class AppChanges:
     async def apply(self, change: Change) -> None:
         now = change.now
         if now is None:
-            self._end_all(change.app_id, "app deleted")
+            self._end(self._connections.of_app(change.app_id), "app deleted")
             return
         if now.app.suspended:
-            self._end_all(change.app_id, "app suspended")
+            # An operator's tail goes on: it is how he sees whether the app is quiet.
+            used = [one for one in self._connections.of_app(change.app_id) if one.credential is not None]
+            self._end(used, "app suspended")
         self._keys(now)
         if self._rates.of(change.app_id) is not None:
             await self._rates.configured(change.app_id, now.app.limits)
         if now.app.kinds != change.before.app.kinds:
             await self._policies.apply(now)
 
-    def _end_all(self, app_id: str, reason: str) -> None:
-        for connection in self._connections.of_app(app_id):
+    def _end(self, connections: Iterable[Connection], reason: str) -> None:
+        for connection in connections:
             self._port.send(Disconnect(connection.conn, REVOKED_CODE, reason))
 
     def _keys(self, entry: Entry) -> None:

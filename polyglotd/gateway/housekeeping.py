@@ -5,7 +5,7 @@ kept. The store's own clearing is the processor's.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 import trio
@@ -20,6 +20,7 @@ from polyglotd.store.interface import Registry
 logger = logging.getLogger(__name__)
 
 DELETED_S = 5.0
+AGAIN_S = 60.0
 IDLE_HEADS_S = 3_600.0
 APPS_PAGE = 1_000
 US = 1_000_000
@@ -34,7 +35,7 @@ class Housekeeping:
         self._directory = directory
         self._topics = topics
         self._wall = wall
-        self._forgotten: set[str] = set()  # by this process; the log keeps it
+        self._forgotten: dict[str, float] = {}  # when, on trio's clock, by this process; the log keeps it
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -45,15 +46,24 @@ class Housekeeping:
     async def _forget_deleted_apps(self) -> None:
         while True:
             try:
-                deleted = set(await self._registry.deleted_apps())
-                for app_id in deleted - self._forgotten:
-                    if not any(topic.policy.durability == "logged" for topic in self._topics.of_app(app_id)):
-                        self._log.forget_app(app_id)
-                        self._forgotten.add(app_id)
-                self._forgotten &= deleted  # what is erased may be created, and deleted, again
+                self._forget(set(await self._registry.deleted_apps()))
             except Unavailable as error:
                 logger.warning("deleted apps wait to be forgotten: %s", error)
             await trio.sleep(DELETED_S)
+
+    def _forget(self, deleted: Collection[str]) -> None:
+        now_s = trio.current_time()
+        self._forgotten = {app_id: at_s for app_id, at_s in self._forgotten.items() if app_id in deleted}
+        for app_id in deleted:
+            # Again after a while: an id that was freed, used and deleted once more looks the same from here.
+            if now_s - self._forgotten.get(app_id, -AGAIN_S) < AGAIN_S or self._has_logged_topics(app_id):
+                continue
+            self._log.forget_app(app_id)
+            self._forgotten[app_id] = now_s
+
+    def _has_logged_topics(self, app_id: str) -> bool:
+        """Then the plane may still append to them."""
+        return any(topic.policy.durability == "logged" for topic in self._topics.of_app(app_id))
 
     async def _forget_idle_heads(self) -> None:
         while True:
