@@ -44,9 +44,9 @@ class Notice(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """`{event, cursor}` or `{notice}`."""
+    """`{event, cursor}` or `{notice}`. An event that is absent is empty: `Raw` can't be one of a union."""
 
-    event: msgspec.Raw | None = None
+    event: msgspec.Raw = msgspec.Raw()
     cursor: str | None = None
     notice: Notice | None = None
 
@@ -153,9 +153,9 @@ class ChannelTail:
             self._say(f"{message.notice.code}: {message.notice.message}")
         if message.cursor is not None:
             self._cursor = message.cursor
-        if message.event is None:
-            return
         text = bytes(message.event).decode()
+        if not text:
+            return
         if self._cursors:
             text = f'{{"event":{text},"cursor":{msgspec.json.encode(message.cursor).decode()}}}'
         print(printable_json(text) if self._escape else text, flush=True)
