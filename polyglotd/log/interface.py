@@ -72,6 +72,7 @@ class ReadBatch(msgspec.Struct, frozen=True, array_like=True):
 
     records: list[ReadRecord]
     end: int
+    ends: list[int]  # the position after each of them, for who must take them one by one
 
 
 class RecentId(msgspec.Struct, frozen=True, array_like=True):
@@ -127,7 +128,8 @@ class LogReader(Protocol):
         """
 
     async def commit(self, position: int) -> None:
-        """Let the log go before `position`: segments that end there may be removed. Cancelled: repeat it."""
+        """Let the log go before `position`: segments that end there may be removed. Raises `Unavailable` where that
+        can't be said to the log's owner now; a later commit says it too. Cancelled: repeat it."""
 
     @property
     def end(self) -> int:

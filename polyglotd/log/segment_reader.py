@@ -26,6 +26,7 @@ from polyglotd.log.record import (
     decode_record,
 )
 from polyglotd.log.segment_files import list_segments, segment_path
+from polyglotd.model import Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class SegmentReader:
         first, fd = self._file
         size = CHUNK_BYTES
         records: list[ReadRecord] = []
+        ends: list[int] = []
         offset = 0
         buffer = os.pread(fd, min(size, stop - position), position - first)
         while len(records) < limit and offset < len(buffer):
@@ -117,8 +119,9 @@ class SegmentReader:
                 self._check_log(record)
             elif record is not None:
                 records.append(record)
+                ends.append(position + after)
             offset = after
-        return ReadBatch(records, position + offset)
+        return ReadBatch(records, position + offset, ends)
 
     def _needed(self, buffer: bytes, offset: int) -> int:
         """How many bytes the record at `offset` seems to have."""
@@ -176,7 +179,7 @@ class SegmentReader:
 
 async def wait_for_log(directory: Path) -> str:
     """The id of the log in this directory, once its owner has made it."""
-    while (log_id := read_log_id(directory)) is None:  # noqa: ASYNC110 (it happens in another process)
+    while (log_id := read_log_id(directory)) is None:
         await trio.sleep(POLL_S)
     return log_id
 
@@ -200,7 +203,10 @@ async def open_segments_reader(directory: Path, name: str, position: int) -> Asy
         await trio.sleep(POLL_S)
 
     async def let_go(done: int) -> None:
-        await trio.to_thread.run_sync(write_cursor, directory, name, log_id, done)
+        try:
+            await trio.to_thread.run_sync(write_cursor, directory, name, log_id, done)
+        except OSError as error:
+            raise Unavailable(f"the cursor of {name!r} can't be written: {error}") from error
 
     reader = SegmentReader(
         directory, log_id, position, readable_end=mark.end, wait=wait, let_go=let_go, patience_s=PATIENCE_S

@@ -1,6 +1,7 @@
 """Erase what the store holds of deleted apps, once the log has said that everything of them is through.
 
-Run by `processor.pipeline`. When nothing is left, the registry frees the app's id.
+Run by `processor.pipeline`. When nothing is left, the registry frees the app's id; only then the store forgets that
+there was something to erase, so that a crash in between leaves nothing undone.
 """
 
 import logging
@@ -9,7 +10,7 @@ from typing import Protocol
 import trio
 
 from polyglotd.model import Unavailable
-from polyglotd.store.interface import EventStore
+from polyglotd.store.interface import EventStore, StoreFault
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +37,15 @@ class Forgetting:
         task_status.started()
         while True:
             try:
-                for app_id in await self._store.forgotten_apps():
-                    # The id is freed first: were it the other way round, a crash between the two would keep it taken.
-                    # Events of a new app with this id are not erased: they came after the log's `AppForgotten`.
-                    await self._registry.app_erased(app_id)
-                    while not await self._store.erase_forgotten(app_id, BATCH_EVENTS):
-                        await trio.sleep(PAUSE_S)
-            except Unavailable as error:
+                await self.erase()
+            except (Unavailable, StoreFault) as error:
                 logger.warning("deleted apps wait to be erased: %s", error)
             await trio.sleep(EVERY_S)
+
+    async def erase(self) -> None:
+        """Erase everything that is forgotten now. Raises `Unavailable`, `StoreFault`."""
+        for app_id in await self._store.forgotten_apps():
+            while not await self._store.erase_forgotten(app_id, BATCH_EVENTS):
+                await trio.sleep(PAUSE_S)
+            await self._registry.app_erased(app_id)
+            await self._store.erased(app_id)

@@ -13,7 +13,7 @@ from polyglotd.log.interface import LogReader
 from polyglotd.model import PolicyOverride
 from polyglotd.processor.forgetting import Forgetting
 from polyglotd.processor.retention import Retention
-from polyglotd.processor.store_writer import StoreWriter, lag_s
+from polyglotd.processor.store_writer import StoreWriter
 from polyglotd.store.interface import EventStore, Registry
 
 
@@ -26,12 +26,12 @@ class ProcessorHealth:
     set_aside_total: int
     pruned_total: int
     lag_bytes: int  # of the log, not yet in the store
-    lag_s: float
+    lag_s: float  # how long the oldest event waits that is read and not stored
     waiting_for: str | None  # what it waits for, where it can't go on
 
 
 class Processor:
-    """`reader` begins where the store's cursor is."""
+    """`reader` begins at `position`, where the store's cursor is. `kinds`: the configuration's, by app."""
 
     def __init__(
         self,
@@ -43,8 +43,7 @@ class Processor:
         position: int,
     ) -> None:
         self._reader = reader
-        self._writer = StoreWriter(log_id, reader, store)
-        self._writer.stats.position = position
+        self._writer = StoreWriter(log_id, reader, store, position=position)
         self._retention = Retention(store, registry, kinds)
         self._forgetting = Forgetting(store, registry)
 
@@ -63,13 +62,12 @@ class Processor:
     def health(self) -> ProcessorHealth:
         """A snapshot."""
         stats = self._writer.stats
-        behind = max(0, self._reader.end - stats.position)
         return ProcessorHealth(
             events_total=stats.events_total,
             failures_total=stats.failures_total,
             set_aside_total=stats.set_aside_total,
             pruned_total=self._retention.deleted_total,
-            lag_bytes=behind,
-            lag_s=lag_s(stats, behind),
+            lag_bytes=max(0, self._reader.end - stats.position),
+            lag_s=self._writer.lag_s(),
             waiting_for="store" if stats.waiting_for_store else None,
         )

@@ -4,13 +4,23 @@ Run by `processor.pipeline`. What a kind's policy is now decides, also for event
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import trio
 
-from polyglotd.model import App, NotFound, PolicyOverride, Unavailable, now_us, policy_for
-from polyglotd.store.interface import EventStore
+from polyglotd.model import (
+    BUILT_IN_KINDS,
+    App,
+    Invalid,
+    NotFound,
+    Policy,
+    PolicyOverride,
+    Unavailable,
+    apply_override,
+    now_us,
+)
+from polyglotd.store.interface import EventStore, StoreFault
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +38,18 @@ class Apps(Protocol):
 class Retention:
     """`kinds`: what the configuration says of apps' kinds, below what the registry says."""
 
-    def __init__(self, store: EventStore, apps: Apps, kinds: Mapping[str, Mapping[str, PolicyOverride]]) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        apps: Apps,
+        kinds: Mapping[str, Mapping[str, PolicyOverride]],
+        *,
+        clock: Callable[[], int] = now_us,
+    ) -> None:
         self._store = store
         self._apps = apps
         self._kinds = kinds
+        self._clock = clock
         self.deleted_total = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -40,17 +58,17 @@ class Retention:
         while True:
             try:
                 await self.prune()
-            except Unavailable as error:
+            except (Unavailable, StoreFault) as error:
                 logger.warning("old events wait to be deleted: %s", error)
             await trio.sleep(EVERY_S)
 
     async def prune(self) -> None:
-        """Delete everything that is too old now. Raises `Unavailable`."""
+        """Delete everything that is too old now. Raises `Unavailable`, `StoreFault`."""
         for app_id, kind in sorted(await self._store.apps_and_kinds()):
             retention_s = await self._retention_s(app_id, kind)
             if retention_s is None:
                 continue
-            before_us = now_us() - retention_s * 1_000_000
+            before_us = self._clock() - retention_s * 1_000_000
             while deleted := await self._store.prune(app_id, f"{kind}:", before_us, BATCH_EVENTS):
                 self.deleted_total += deleted
                 await trio.sleep(PAUSE_S)
@@ -61,6 +79,13 @@ class Retention:
             app = await self._apps.app(app_id)
         except NotFound:
             return None  # a deleted app: its events go by `forgetting`
-        overrides = {**self._kinds.get(app_id, {}), **app.kinds}
-        policy = policy_for(kind, overrides)
-        return policy.retention_s if policy is not None else None
+        policy: Policy | None = BUILT_IN_KINDS.get(kind)
+        for override in (self._kinds.get(app_id, {}).get(kind), app.kinds.get(kind)):
+            if override is None:
+                continue
+            try:
+                policy = apply_override(policy or Policy(), override)
+            except Invalid as error:
+                logger.error("kind %s of app %s keeps all its events: %s", kind, app_id, error)
+                return None
+        return None if policy is None else policy.retention_s

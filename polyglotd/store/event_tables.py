@@ -137,7 +137,6 @@ class EventWrites:
                 (app_id,),
             ).fetchone()
             if row is None:
-                connection.execute("DELETE FROM forgotten WHERE app_id = ?", (app_id,))
                 return True
             channel_no, channel, epoch = row
             deleted = connection.execute(
@@ -149,6 +148,13 @@ class EventWrites:
                 self._drop_channel(connection, channel_no, (app_id, channel, epoch))
             limit -= deleted + 1
         return False
+
+    def erased(self, connection: sqlite3.Connection, app_id: str) -> None:
+        connection.execute(
+            "DELETE FROM forgotten WHERE app_id = ?1 AND NOT EXISTS "
+            "(SELECT 1 FROM channels WHERE app_id = ?1 AND channel_no <= channel_no_max)",
+            (app_id,),
+        )
 
     def prune(self, connection: sqlite3.Connection, app_id: str, kind: str, before_us: int, limit: int) -> int:
         rows = connection.execute(

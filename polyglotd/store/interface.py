@@ -97,10 +97,13 @@ class EventStore(Protocol):
         `AppForgotten` is read."""
 
     async def forgotten_apps(self) -> Collection[str]:
-        """Apps of which an `AppForgotten` was read and `erase_forgotten` has not found the end yet."""
+        """Apps of which an `AppForgotten` was read and that `erased` has not been called for."""
 
     async def erase_forgotten(self, app_id: str, limit: int) -> bool:
         """Delete at most `limit` events from before the app's `AppForgotten`; true when none is left."""
+
+    async def erased(self, app_id: str) -> None:
+        """The app is forgotten by the store too, unless there is something left to erase after all."""
 
     async def stats(self) -> StoreStats:
         """For metrics and health."""

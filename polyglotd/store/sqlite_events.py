@@ -77,12 +77,16 @@ class SqliteEventStore:
         await self._writer.do(lambda c: self._writes.forget_app(c, app_id))
         while not await self.erase_forgotten(app_id, ERASE_STEP):
             pass
+        await self.erased(app_id)
 
     async def forgotten_apps(self) -> Collection[str]:
         return await self._pool.read(read_forgotten)
 
     async def erase_forgotten(self, app_id: str, limit: int) -> bool:
         return await self._writer.do(lambda c: self._writes.erase(c, app_id, limit))
+
+    async def erased(self, app_id: str) -> None:
+        await self._writer.do(lambda c: self._writes.erased(c, app_id))
 
     async def stats(self) -> StoreStats:
         set_aside = await self._pool.read(read_set_aside)

@@ -378,6 +378,8 @@ async def test_an_app_forgotten_in_the_log_is_erased_up_to_there(store: EventSto
     while not await store.erase_forgotten("app", 3):
         rounds += 1
     assert rounds >= 3  # in small steps
+    assert await store.forgotten_apps() == ["app"]
+    await store.erased("app")
     assert await store.forgotten_apps() == []
     assert await seqs(store) == await seqs(store, channel="room:b") == []
     assert await seqs(store, epoch="anew") == await seqs(store, channel="room:c", epoch="anew") == [1]
@@ -394,7 +396,20 @@ async def test_an_app_without_events_can_be_forgotten(store: EventStore) -> None
     await store.append(LOG, [AppForgotten("never", "anew")], 100)
     assert await store.forgotten_apps() == ["never"]
     assert await store.erase_forgotten("never", 3)
+    await store.erased("never")
     assert await store.forgotten_apps() == []
+
+
+async def test_an_app_that_was_forgotten_again_meanwhile_is_not_erased_yet(store: EventStore) -> None:
+    await store.append(LOG, [event(1), AppForgotten("app", "second")], 100)
+    assert await store.erase_forgotten("app", 10)
+    await store.append(LOG, [event(1, epoch="second"), AppForgotten("app", "third")], 200)
+    await store.erased("app")
+    assert await store.forgotten_apps() == ["app"]
+    assert await store.erase_forgotten("app", 10)
+    await store.erased("app")
+    assert await store.forgotten_apps() == []
+    assert await seqs(store, epoch="second") == []
 
 
 async def test_stats_know_the_size(store: EventStore) -> None:
