@@ -1,5 +1,6 @@
 """The event: one published message, and its JSON envelope (section 2 of the contract)."""
 
+import functools
 import time
 
 import msgspec
@@ -29,7 +30,12 @@ def now_us() -> int:
 def format_ts(ts_us: int) -> str:
     """RFC 3339 in UTC with six digits: `2026-11-23T08:15:30.123456Z`."""
     seconds, us = divmod(ts_us, 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{us:06d}Z"
+    return f"{_format_second(seconds)}.{us:06d}Z"
+
+
+@functools.lru_cache(maxsize=64)  # events of one second share it
+def _format_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def encode_event(event: Event, *, with_epoch: bool = False) -> bytes:
