@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import trio
 
 from polyglotd.gateway.admission import Admission
-from polyglotd.gateway.connect_query import parse_query, shown
+from polyglotd.gateway.connect_query import auth_token, parse_query, shown
 from polyglotd.gateway.expiry import Expiry
 from polyglotd.gateway.plane_port import PlanePort
 from polyglotd.gateway.requests import ConnectRequest
@@ -36,6 +36,7 @@ class SessionGone(Exception):
 class _Session:
     token: str
     proof: bytes
+    bare_proof: bytes  # of a request that shows the session alone, where that is enough
     mailbox: Mailbox
     seen_s: float
     poll: trio.CancelScope | None = None  # of the request that waits now
@@ -69,7 +70,10 @@ class LongPoll:
         mailbox = self._virtual.open(connection.conn, connection.app_id, connection.user_id, serializer)
         self._expiry.watch(connection)
         token = secrets.token_urlsafe(24)
-        self._sessions[token] = _Session(token, _proof(request), mailbox, trio.current_time())
+        proof = _proof(request)
+        # Only where the user's token came in a header: whoever shows it in the query shows it always.
+        bare_proof = proof if auth_token(request.headers) is None else _proof_of(connection.app_id, token)
+        self._sessions[token] = _Session(token, proof, bare_proof, mailbox, trio.current_time())
         return token
 
     def find(self, request: ConnectRequest) -> str | None:
@@ -77,7 +81,10 @@ class LongPoll:
         try:
             tokens = parse_query(request.query).get("token", [])
             session = self._sessions.get(tokens[-1]) if tokens else None
-            if session is not None and hmac.compare_digest(session.proof, _proof(request)):
+            if session is None:
+                return None
+            proof = _proof(request)
+            if hmac.compare_digest(session.proof, proof) or hmac.compare_digest(session.bare_proof, proof):
                 return session.token
         except Refusal:
             pass  # it shows nothing that can be read
@@ -128,6 +135,11 @@ def _serializer(request: ConnectRequest) -> Serializer:
 
 
 def _proof(request: ConnectRequest) -> bytes:
-    """What the session was opened with. A NUL is in neither part."""
+    """What the session was opened with."""
     what = shown(request)
-    return hashlib.sha256(f"{what.app_id}\0{what.token}".encode(errors="surrogatepass")).digest()
+    return _proof_of(what.app_id, what.token)
+
+
+def _proof_of(app_id: str, token: str) -> bytes:
+    # A NUL is in neither part.
+    return hashlib.sha256(f"{app_id}\0{token}".encode(errors="surrogatepass")).digest()

@@ -76,8 +76,12 @@ async def test_a_session_takes_its_token_from_the_header(autojump_clock: MockClo
     token = await rig.gateway.open_longpoll(shown)
     again = ConnectRequest(f"app_id=demo&vsn=2.0.0&token={token}", shown.headers, shown.address)
     assert rig.gateway.longpoll_session(again) == token
-    bare = request(f"app_id=demo&vsn=2.0.0&token={token}")
-    assert rig.gateway.longpoll_session(bare) is None
+    bare = request(f"app_id=demo&vsn=2.0.0&token={token}")  # phoenix.js shows no header where it posts
+    assert rig.gateway.longpoll_session(bare) == token
+    twin = request(f"app_id=twin&vsn=2.0.0&token={token}")
+    assert rig.gateway.longpoll_session(twin) is None
+    other = request(bare.query, ("x-phoenix-authtoken", rig.token("bob")))
+    assert rig.gateway.longpoll_session(other) is None
 
 
 @pytest.mark.parametrize("query", ["", "app_id=demo", "app_id=demo&token=bad"])
