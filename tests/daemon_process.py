@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = str(Path(sys.executable).with_name("polyglotd"))
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 20.0  # the default drain takes ten
-_READY = re.compile(r"^ready http://(?P<host>\S+):(?P<port>\d+)$")
+_READY = re.compile(r"^ready (?:http://(?P<host>\S+):(?P<port>\d+)|processor)$")
 
 
 class DaemonProcess:
@@ -38,6 +38,7 @@ class DaemonProcess:
         self._reader: threading.Thread | None = None
         self._lines: list[str] = []
         self._ready = threading.Event()
+        self._said_ready = False
 
     @property
     def url(self) -> str:
@@ -57,6 +58,11 @@ class DaemonProcess:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """Of the last process; None while it runs, below 0 where a signal ended it."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def ended_well(self) -> bool:
         """Whether it still runs, or ended because we said so."""
         return self.alive or self._process is None or self._process.returncode in (0, -signal.SIGKILL)
@@ -73,7 +79,10 @@ class DaemonProcess:
     def start(self, *, within_s: float = READY_WITHIN_S) -> "DaemonProcess":
         """Return when it serves. Raises AssertionError with what it wrote, if it ends or takes too long."""
         assert not self.alive
+        if self._reader is not None:  # of a process that ended by itself: it has a last word on `_ready`
+            self._reader.join(STOP_WITHIN_S)
         self._ready.clear()
+        self._said_ready = False
         self._process = subprocess.Popen(
             [
                 COMMAND, "serve", "--port", str(self.port), "--data", str(self.data), *self._arguments,
@@ -84,7 +93,9 @@ class DaemonProcess:
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         in_time = self._ready.wait(within_s)
-        if not in_time or not self.alive:
+        if not in_time or not self._said_ready:
+            if in_time and self._process is not None:
+                self._process.wait(STOP_WITHIN_S)  # it says no more, and is about to end by itself
             self.kill()
             raise AssertionError(f"the daemon did not become ready:\n{self.stderr[-4000:]}")
         return self
@@ -123,9 +134,11 @@ class DaemonProcess:
             for line in stream:
                 self._lines.append(line)
                 if match := _READY.match(line.rstrip("\n")):
-                    self.host, self.port = match["host"], int(match["port"])
+                    if match["port"] is not None:  # a processor has none
+                        self.host, self.port = match["host"], int(match["port"])
+                    self._said_ready = True
                     self._ready.set()
-        self._ready.set()  # it ended: whoever waits looks at `alive`
+        self._ready.set()  # it ended: whoever waits looks at `_said_ready`
 
 
 @contextmanager

@@ -10,9 +10,11 @@ class CannotStart(Exception):
 
 def cannot_listen(host: str, port: int, error: BaseException) -> str:
     """What to say where the system gives us no address to listen on. Raises what is no such error."""
-    (error, *others) = leaves(error)
-    if others or not isinstance(error, OSError):
-        raise error
+    found = leaves(error)
+    if any(not isinstance(leaf, OSError) for leaf in found):
+        raise error if len(found) > 1 else found[0]
+    error = found[0]
+    assert isinstance(error, OSError)
     if isinstance(error, socket.gaierror):
         return f"can't listen on {host}: no such host ({error.strerror}); see [listen] host, or --host"
     where = f"can't listen on {host} port {port}: "
