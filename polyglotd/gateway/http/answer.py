@@ -7,6 +7,9 @@ import msgspec
 
 JSON = "application/json"
 
+# Nothing on the way may keep what an app's credential has shown: X-API-Key is no header that caches know.
+_JSON_HEADERS = (("content-type", JSON), ("cache-control", "no-store"))
+
 encode_json = msgspec.json.Encoder().encode
 
 
@@ -25,7 +28,7 @@ def json_answer(value: object, status: int = 200) -> Answer:
 
 def json_text_answer(text: bytes, status: int = 200) -> Answer:
     """`text` is JSON already, with values of users in it that are never rebuilt."""
-    return Answer(status, text, (("content-type", JSON),))
+    return Answer(status, text, _JSON_HEADERS)
 
 
 NO_CONTENT = Answer(204)

@@ -8,8 +8,8 @@ from typing import Any
 
 import trio
 
-from polyglotd.gateway.http.faults import BodyTimeout, PeerGone
-from polyglotd.model import Malformed, PayloadTooLarge, UnsupportedMediaType
+from polyglotd.gateway.http.faults import AmbiguousBody, BodyTimeout, PeerGone
+from polyglotd.model import PayloadTooLarge, UnsupportedMediaType
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -18,10 +18,10 @@ BYTES_PER_S_MIN = 65_536  # … and a second more for each so many bytes that ca
 
 
 def check_framing(headers: list[tuple[str, str]]) -> None:
-    """Raises `Malformed` for a head with two opinions on where its body ends (RFC 9112, 6.3: smuggling)."""
+    """Raises `AmbiguousBody` for a head with two opinions on where its body ends (RFC 9112, 6.3: smuggling)."""
     names = [name for name, _ in headers]
     if "transfer-encoding" in names and "content-length" in names:
-        raise Malformed("Content-Length and Transfer-Encoding exclude each other", field="Content-Length")
+        raise AmbiguousBody("Content-Length and Transfer-Encoding exclude each other", field="Content-Length")
 
 
 def check_json_type(headers: list[tuple[str, str]]) -> None:

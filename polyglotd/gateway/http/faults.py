@@ -13,6 +13,11 @@ class BodyTimeout(Malformed):
 
 
 @dataclass(eq=False)
+class AmbiguousBody(Malformed):
+    """Two opinions on where the body ends; what follows it may be the next request, or not."""
+
+
+@dataclass(eq=False)
 class HeadTooLarge(PayloadTooLarge):
     """The request's head has more than `limit` bytes."""
 

@@ -118,6 +118,11 @@ class Http1Connection:
         finally:
             await trio.aclose_forcefully(self._stream)  # type: ignore[arg-type]
 
+    @property
+    def idle(self) -> bool:
+        """Between requests, and not on its way out."""
+        return self._idle and not self._reading.cancel_called
+
     def close_if_idle(self) -> None:
         """The server stops. A connection with a request closes after its answer."""
         if self._idle:
@@ -258,7 +263,7 @@ class _Http11(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         answer = problem_answer(_REFUSALS.get(status_code, _malformed)())
-        headers = [(name.encode(), value.encode()) for name, value in answer.headers if name.lower() != "connection"]
+        headers = [(name.encode(), value.encode()) for name, value in answer.headers if name != "connection"]
         own = [(b"content-length", b"%d" % len(answer.body)), (b"connection", b"close")]
         await self._send_h11_event(
             h11.Response(

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from polyglotd.gateway.http.answer import Answer
-from polyglotd.gateway.http.faults import CLOSING_STATUSES
+from polyglotd.gateway.http.faults import CLOSING_STATUSES, AmbiguousBody
 from polyglotd.gateway.http.routes import WrongMethod
 from polyglotd.gateway.problem import problem
 from polyglotd.limits.headers import quota_headers, rate_headers, retry_after_s
@@ -30,18 +30,17 @@ def problem_answer(refusal: Refusal, *, limits: Limits | None = None, rate: str 
             more = {"Retry-After": str(retry_after_s(QUOTA_RETRY_AFTER_US))}
             if limit is not None:
                 more = quota_headers(quota, limit, used=limit, retry_after_us=QUOTA_RETRY_AFTER_US)
-    if status in CLOSING_STATUSES:
+    if status in CLOSING_STATUSES or isinstance(refusal, AmbiguousBody):
         more["Connection"] = "close"
-    return Answer(
-        status, body, [*(h for h in headers if h[0] != "retry-after" or "Retry-After" not in more), *more.items()]
-    )
+    named = dict(headers) | {name.lower(): value for name, value in more.items()}
+    return Answer(status, body, list(named.items()))
 
 
 def last_words(refusal: Refusal) -> bytes:
     """A whole response, for a connection that is closed before anything was asked."""
     answer = problem_answer(refusal)
     lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in answer.headers if name.lower() != "connection"]
+    lines += [f"{name}: {value}" for name, value in answer.headers if name != "connection"]
     lines += [f"content-length: {len(answer.body)}", "connection: close", "", ""]
     return "\r\n".join(lines).encode() + answer.body
 

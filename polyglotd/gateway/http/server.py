@@ -33,7 +33,7 @@ class HttpServer:
         self._connections_max = connections_max
         self._config = http1_config()
         self._context = WorkerContext(None)
-        self._live: set[Http1Connection] = set()
+        self._live: dict[Http1Connection, None] = {}  # in the order of their coming
         self._none_live = trio.Event()
         self._none_live.set()
 
@@ -64,14 +64,14 @@ class HttpServer:
 
     async def serve(self, sock: socket.socket, *, state: Mapping[str, Any], client: tuple[str, int] | None) -> None:
         """Serve one connection to its end. `state`: what the app is told of all its requests."""
-        if len(self._live) >= self._connections_max or self._context.terminated.is_set():
+        if self._context.terminated.is_set() or not self._has_room():
             _turn_away(sock)
             return
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         connection = Http1Connection(
             self._app, self._config, self._context, stream, state=state, client=client, server=None
         )
-        self._live.add(connection)
+        self._live[connection] = None
         self._none_live = self._none_live if not self._none_live.is_set() else trio.Event()
         try:
             await connection.run()
@@ -79,9 +79,20 @@ class HttpServer:
             # One connection's fault is not the others'.
             logger.exception("a connection ended by an error")
         finally:
-            self._live.discard(connection)
+            del self._live[connection]
             if not self._live:
                 self._none_live.set()
+
+    def _has_room(self) -> bool:
+        """When all places are taken, the one that idles for the longest has to go: nobody can hold the port shut
+        by connections alone."""
+        if len(self._live) < self._connections_max:
+            return True
+        for connection in self._live:
+            if connection.idle:
+                connection.close_if_idle()
+                return True
+        return False
 
     async def drain(self, deadline_s: float = math.inf) -> None:
         """Close idle connections now, the others after their answer; return when none is left, or after

@@ -148,6 +148,16 @@ async def test_an_upgrade_to_http_2_is_not_heard() -> None:
         assert (await answer(client))[0] == 200
 
 
+async def test_a_websocket_handshake_that_is_none_gets_a_problem_too() -> None:
+    async with connected() as client:
+        await client.send_all(
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 7\r\n\r\n"
+        )
+        status, _, body = await answer(client)
+        assert (status, json.loads(body)["code"]) == (400, "invalid")
+
+
 @pytest.mark.parametrize("drop", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"], ids=["silent", "line", "head"])
 async def test_a_head_that_does_not_come_is_not_waited_for(drop: bytes, autojump_clock: MockClock) -> None:
     async with connected() as client:

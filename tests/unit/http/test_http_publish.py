@@ -113,6 +113,7 @@ async def test_two_lengths_of_one_body_are_refused(rig: HttpRig) -> None:
         "POST", ROOM + "/publish", MESSAGE, {**JSON, "transfer-encoding": "chunked"}, key=rig.key
     )
     assert (response.status, response.json["field"]) == (400, "Content-Length")
+    assert response.headers["connection"] == "close"
 
 
 async def test_a_key_may_name_a_user_and_a_user_may_name_itself_alone(rig: HttpRig) -> None:

@@ -170,21 +170,40 @@ async def test_a_handed_over_connection_is_served(door: Door) -> None:
         assert (await read_all(stream)).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_connection_too_many_is_turned_away_with_words(door: Door) -> None:
-    first, second = door.connect(), door.connect()
-    await trio.testing.wait_all_tasks_blocked()
-    async with door.connect() as third:
-        answer = await read_all(third)
-    assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
-    assert b"retry-after: 1" in answer.lower()
-    await first.aclose()
+async def streaming(door: Door, rig: HttpRig) -> trio.SocketStream:
+    stream = door.connect()
+    request = f"GET /apps/demo/channels/room:a/events HTTP/1.1\r\nHost: a\r\nX-API-Key: {rig.key}\r\n\r\n"
+    await stream.send_all(request.encode())
     with trio.fail_after(5):
-        while len(door.server) == 2:
-            await trio.sleep(0.001)
-    async with door.connect() as fourth:
-        await fourth.send_all(b"GET /alive HTTP/1.0\r\n\r\n")
-        assert b" 200 " in await read_all(fourth)
-    await second.aclose()
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+    return stream
+
+
+async def test_a_connection_too_many_is_turned_away_with_words_while_all_are_busy(door: Door, rig: HttpRig) -> None:
+    async with await streaming(door, rig) as first, await streaming(door, rig):
+        async with door.connect() as third:
+            answer = await read_all(third)
+        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"retry-after: 1" in answer.lower()
+        await first.aclose()
+        with trio.fail_after(5):
+            while len(door.server) == 2:
+                await trio.sleep(0.001)
+        async with door.connect() as fourth:
+            await fourth.send_all(b"GET /alive HTTP/1.0\r\n\r\n")
+            assert b" 200 " in await read_all(fourth)
+
+
+async def test_a_new_connection_takes_the_place_of_the_oldest_idle_one(door: Door, rig: HttpRig) -> None:
+    async with await streaming(door, rig), door.connect() as idle:
+        await idle.send_all(b"GET /alive HTTP/1.1\r\nHost: a\r\n\r\n")
+        with trio.fail_after(5):
+            await idle.receive_some()
+        await trio.testing.wait_all_tasks_blocked()
+        async with door.connect() as newer:
+            await newer.send_all(b"GET /alive HTTP/1.0\r\n\r\n")
+            assert b" 200 " in await read_all(newer)
+        assert await read_all(idle) == b""
 
 
 async def test_a_drain_closes_idle_connections_and_ends_when_the_last_is_gone(door: Door) -> None:
@@ -199,11 +218,7 @@ async def test_a_drain_closes_idle_connections_and_ends_when_the_last_is_gone(do
 
 
 async def test_a_drain_gives_up_on_what_does_not_end(door: Door, rig: HttpRig) -> None:
-    async with door.connect() as stream:
-        request = f"GET /apps/demo/channels/room:a/events HTTP/1.1\r\nHost: a\r\nX-API-Key: {rig.key}\r\n\r\n"
-        await stream.send_all(request.encode())
-        with trio.fail_after(5):
-            await stream.receive_some()
+    async with await streaming(door, rig):
         await door.server.drain(0.05)
         assert len(door.server) == 1
 
