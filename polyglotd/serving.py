@@ -11,6 +11,7 @@ import trio
 from polyglotd.config import Settings
 from polyglotd.daemon import Daemon, Role
 from polyglotd.gateway.http.release import release
+from polyglotd.host.garbage import collect_rarely
 from polyglotd.host.open_files import raise_open_files_limit
 from polyglotd.operator_faults import words_for_operator
 from polyglotd.telemetry.logs import open_logs
@@ -28,6 +29,7 @@ def serve(settings: Settings, role: Role, *, development: bool) -> int:
     with open_logs(settings.telemetry.log_format, settings.telemetry.log_level) as out:
         logger.info("polyglotd %s starts: role %s, data in %s", release(), role, settings.data.dir)
         raise_open_files_limit()
+        collect_rarely()
         daemon = Daemon(settings=settings, role=role, development=development, out=out)
         try:
             trio.run(daemon.run)

@@ -62,9 +62,13 @@ class Publishing:
             rates = await self._rates.configured(app_id, entry.app.limits)
             results: dict[int, Published | Refusal] = {}
             good: list[int] = []
+            checked: set[str] = set()
             for index, item in enumerate(items):
                 try:
-                    _check(caller, entry, item)
+                    if item.channel not in checked:
+                        _check_channel(caller, entry, item.channel)
+                        checked.add(item.channel)
+                    _check_event(item)
                     good.append(index)
                 except Refusal as refusal:
                     results[index] = refusal
@@ -129,15 +133,19 @@ def _publisher(caller: Caller, as_user: str | None) -> str | None:
     return None if as_user is None else check_user_id(as_user, "X-User-Id")
 
 
-def _check(caller: Caller, entry: Entry, item: PublishRequest) -> None:
-    check_channel(item.channel)
+def _check_channel(caller: Caller, entry: Entry, channel: str) -> None:
+    """Whether this caller may publish there."""
+    check_channel(channel)
+    policy = entry.policy(kind_of(channel))
+    if policy is None:
+        raise unknown_kind(channel)
+    check_publish(caller, channel, policy)
+
+
+def _check_event(item: PublishRequest) -> None:
     check_type(item.type)
     if item.id is not None:
         check_client_event_id(item.id)
-    policy = entry.policy(kind_of(item.channel))
-    if policy is None:
-        raise unknown_kind(item.channel)
-    check_publish(caller, item.channel, policy)
 
 
 def _within_rate(rates: Rates, good: list[int]) -> tuple[list[int], Mapping[int, Refusal]]:

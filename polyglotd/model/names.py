@@ -4,6 +4,7 @@ Each `check_*` returns its argument when it is well formed and raises `Invalid` 
 so that every door (socket, HTTP, CLI) refuses the same names with the same words.
 """
 
+import functools
 import re
 
 from polyglotd.model.errors import Invalid
@@ -37,6 +38,7 @@ def kind_of(channel: str) -> str:
     return channel.partition(":")[0]
 
 
+@functools.lru_cache(maxsize=4096)  # a batch names few channels many times
 def check_channel(channel: str, field: str = "channel") -> str:
     kind, colon, name = channel.partition(":")
     if not colon or not name or not _KIND.fullmatch(kind):
@@ -73,6 +75,7 @@ def check_user_id(user_id: str, field: str = "user_id") -> str:
     return user_id
 
 
+@functools.lru_cache(maxsize=1024)
 def check_type(type_: str, field: str = "type") -> str:
     if not _TYPE.fullmatch(type_):
         raise Invalid("a type is 1 to 64 of A-Z a-z 0-9 _ - . : /", field=field)

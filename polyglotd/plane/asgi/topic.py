@@ -111,6 +111,8 @@ class Topic:
         envelope = encode_event(event)
         self._remember(event, len(envelope))
         self.touch()
+        if not self.members:
+            return FanOut()
         if origin is not None and not origin.echo and origin.stage is not Stage.LIVE:
             origin.own.add(event.seq)
         live = (m for m in self.members.values() if m.stage is Stage.LIVE and (m is not origin or m.echo))
