@@ -52,8 +52,6 @@ class ConnectionSlots:
                     f"the app opens at most {rates.limits.connects_per_second} connections a second",
                     retry_after_ms=-(-wait_us // 1000),
                 )
-        if user_id is not None:
-            rates.users.mark(user_id, now_us)
 
     def give(self, app_id: str) -> None:
         self._to_give[app_id] += 1

@@ -35,6 +35,9 @@ class Expiry:
         self._due: defaultdict[int, set[int]] = defaultdict(set)  # tick -> conns
         self._tick_of: dict[int, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._tick_of)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         while True:

@@ -85,6 +85,7 @@ class ScriptedPlane:
         self.commands: list[AnyCommand] = []
         self.batches = 0
         self.mute: set[type] = set()
+        self.take_frames_max = 1000  # of a mailbox at once
         self.topics: dict[int, Topic] = {}
         self.conns: dict[int, Conn] = {}
         self._records: list[AnyRecord] = []
@@ -267,7 +268,7 @@ class ScriptedPlane:
     def _do_takemail(self, command: TakeMail) -> None:
         conn = self.conns.get(command.conn)
         if conn is not None:
-            frames, conn.mail = conn.mail, []
+            frames, conn.mail = conn.mail[: self.take_frames_max], conn.mail[self.take_frames_max :]
             self.happen(Mail(command.request, frames))
 
     def _do_publish(self, command: Publish) -> None:

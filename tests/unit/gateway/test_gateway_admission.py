@@ -12,7 +12,7 @@ from gateway_rig import Rig, open_rig
 from trio.testing import MockClock
 
 from polyglotd.gateway.connect_query import auth_token
-from polyglotd.model import LimitsPatch
+from polyglotd.model import LimitsPatch, Unavailable
 from polyglotd.plane.interface import Accept, ConfigureApp, Disconnect, Notice, Refuse
 
 
@@ -240,6 +240,38 @@ async def test_a_user_who_left_more_than_a_minute_ago_counts_as_new(autojump_clo
         assert (await refusal(rig, rig.query("ann")))[1]["code"] == "rate_limited"
 
 
+async def test_a_user_who_is_connected_may_open_another_device_whatever_the_rate(autojump_clock: MockClock) -> None:
+    async with open_rig() as rig:
+        await rig.tenant(connects_per_second=1)
+        await rig.connect("ann")
+        await trio.sleep(300)
+        for n in range(5):
+            await rig.connect(f"user{n}")
+        await rig.connect("ann")
+
+
+async def test_an_app_that_was_quiet_for_long_is_made_known_to_the_plane_again(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    rig.plane.drop(await rig.connect())
+    await trio.sleep(120)
+    rig.plane.forget()
+    await rig.connect()
+    assert len(rig.plane.of(ConfigureApp)) == 1
+
+
+async def test_new_limits_hold_while_the_broker_is_away(autojump_clock: MockClock, rig: Rig) -> None:
+    async def lost(app_id: str, limit: str, per_second: int) -> float:
+        raise Unavailable("the broker is lost")
+
+    await rig.connect("ann")
+    rig.broker.lease_rate = lost  # type: ignore[method-assign]
+    await rig.registry.patch_limits("demo", LimitsPatch(connections=1, payload_bytes=9))
+    await rig.gateway.registry_changed()
+    assert rig.plane.last(ConfigureApp).limits.payload_bytes == 9
+    assert (await refusal(rig, rig.query("bob")))[1]["code"] == "quota_exceeded"
+
+
 async def test_a_peer_that_goes_before_it_is_let_in_takes_no_place(autojump_clock: MockClock, rig: Rig) -> None:
     conn = rig.plane.connect(rig.query("ann"))
     rig.plane.drop(conn)
@@ -314,6 +346,14 @@ async def test_a_token_that_lives_under_a_minute_is_told_of_at_once_on_each_chan
     conn = await rig.connect("ann", ttl_s=30)
     sub = await rig.joined(conn)
     assert [one["code"] for one in rig.plane.sent_to(sub, "system")] == ["token_expiring"]
+
+
+async def test_a_shorter_token_moves_the_end_forward(autojump_clock: MockClock, rig: Rig) -> None:
+    conn = await rig.connect("ann", ttl_s=3000)
+    new = msgspec.json.encode({"access_token": rig.token("ann", ttl_s=100)})
+    await rig.push(conn, await rig.joined(conn), "access_token", new)
+    await trio.sleep(115)
+    assert [c.code for c in rig.plane.of(Disconnect)] == [4001]
 
 
 async def test_a_new_token_moves_the_end(autojump_clock: MockClock, rig: Rig) -> None:

@@ -179,6 +179,15 @@ async def test_a_lost_store_keeps_no_channel_closed(autojump_clock: MockClock, r
     assert (opened.seq, [e.seq for e in opened.window]) == (4, [3, 4])
 
 
+async def test_a_window_holds_no_more_than_the_kinds_history(autojump_clock: MockClock, rig: Rig) -> None:
+    await rig.set_kind("room", history_events=2)
+    rig.log.heads["demo", "room:lobby"] = ChannelHead("e1", 4)
+    rig.log.events = [event(n) for n in range(1, 5)]
+    rig.store.lost = True
+    await rig.joined(await rig.connect())
+    assert [e.seq for e in rig.plane.last(OpenTopic).window] == [3, 4]
+
+
 async def test_many_who_join_a_closed_channel_share_one_opening(autojump_clock: MockClock, rig: Rig) -> None:
     rig.log.heads["demo", "room:lobby"] = ChannelHead("e1", 1)
     rig.store.events = [event(1)]
@@ -191,10 +200,9 @@ async def test_many_who_join_a_closed_channel_share_one_opening(autojump_clock: 
     assert len(rig.plane.topic("room:lobby").members) == 5
 
 
-async def test_when_who_opens_a_channel_is_cancelled_another_takes_over(autojump_clock: MockClock, rig: Rig) -> None:
+def slow_store(rig: Rig) -> trio.Event:
+    """From now on reads of the store wait for the event."""
     gate = trio.Event()
-    rig.log.heads["demo", "room:lobby"] = ChannelHead("e1", 1)
-    rig.store.events = [event(1)]
     read = rig.store.history
 
     async def slow(query: HistoryQuery) -> Any:
@@ -202,6 +210,53 @@ async def test_when_who_opens_a_channel_is_cancelled_another_takes_over(autojump
         return await read(query)
 
     rig.store.history = slow  # type: ignore[method-assign]
+    rig.log.heads["demo", "room:lobby"] = ChannelHead("e1", 1)
+    rig.store.events = [event(1)]
+    return gate
+
+
+async def test_of_two_joins_of_one_channel_that_waits_the_second_counts(autojump_clock: MockClock, rig: Rig) -> None:
+    gate = slow_store(rig)
+    conn = await rig.connect()
+    first = await rig.join(conn)
+    second = rig.plane.replace_join(conn, first, "room:lobby")
+    await rig.settle()
+    gate.set()
+    await rig.settle()
+    assert [admit.sub for admit in rig.plane.of(Admit)] == [second]
+
+
+async def test_a_join_is_decided_anew_when_its_channel_is_open(autojump_clock: MockClock, rig: Rig) -> None:
+    gate = slow_store(rig)
+    sub = await rig.join(await rig.connect())
+    await rig.set_kind("room", join="capability")
+    gate.set()
+    await rig.settle()
+    assert rig.plane.join_refusal(sub)["reason"] == "forbidden"
+
+
+async def test_who_waits_for_an_opening_that_fails_shares_its_refusal(autojump_clock: MockClock) -> None:
+    async with open_rig() as rig:
+        await rig.tenant(channels=1)
+        rig.log.heads["demo", "room:lobby"] = ChannelHead("e1", 1)
+        reads = 0
+
+        async def fail(*_: object, **__: object) -> Any:
+            nonlocal reads
+            reads += 1
+            await trio.sleep(1)
+            raise Unavailable("lost")
+
+        rig.store.history = rig.log.tail = fail  # type: ignore[method-assign, assignment]
+        subs = [rig.plane.join(await rig.connect(f"user{n}"), "room:lobby") for n in range(5)]
+        await trio.sleep(5)
+        assert [rig.plane.join_refusal(sub)["reason"] for sub in subs] == ["unavailable"] * 5
+        assert reads == 2  # of the store, and then of the log alone
+        await rig.joined(await rig.connect(), "match:1")  # what did not open takes no room
+
+
+async def test_when_who_opens_a_channel_is_cancelled_another_takes_over(autojump_clock: MockClock, rig: Rig) -> None:
+    gate = slow_store(rig)
     caller = await rig.key_caller()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -326,8 +381,10 @@ async def test_a_member_whose_past_was_still_fetched_counts_as_none(autojump_clo
     sub = await rig.join(conn)
     rig.plane.happen(Left(conn, sub, rig.plane.topic("room:lobby").opened.topic, "leave"))
     await rig.settle()
+    rig.plane.mute.clear()
+    await rig.joined(conn)
     page = await rig.gateway.channels(await rig.key_caller(), prefix="", cursor=None, limit=10)
-    assert page.channels == []
+    assert [info.subscriptions for info in page.channels] == [1]
 
 
 async def test_a_join_on_a_connection_that_is_gone_does_nothing(autojump_clock: MockClock, rig: Rig) -> None:
@@ -407,6 +464,11 @@ async def test_a_changed_limit_holds_on_live_connections(autojump_clock: MockClo
     await rig.registry.patch_limits("demo", LimitsPatch(channels_per_connection=1))
     await trio.sleep(1)
     assert rig.plane.join_refusal(await rig.join(conn, "room:2"))["reason"] == "too_many_channels"
+    await rig.registry.patch_limits("demo", LimitsPatch(joins_per_second=1, channels_per_connection=2))
+    await trio.sleep(1)
+    await rig.joined(conn, "room:2")
+    reasons = [rig.plane.join_refusal(await rig.join(conn, "room:3"))["reason"] for _ in range(2)]
+    assert reasons == ["too_many_channels", "rate_limited"]
 
 
 async def test_an_opening_sees_a_policy_that_changes_meanwhile(autojump_clock: MockClock, rig: Rig) -> None:

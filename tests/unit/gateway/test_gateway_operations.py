@@ -27,6 +27,8 @@ from polyglotd.model import (
     Unavailable,
 )
 from polyglotd.plane.interface import (
+    Admit,
+    CloseTopic,
     ConfigureApp,
     Disconnect,
     EndSubscription,
@@ -61,6 +63,15 @@ async def test_a_kick_ends_a_users_subscriptions_of_one_channel(autojump_clock: 
     assert rig.plane.of(EndSubscription) == [EndSubscription(conns[n], subs[n], "closed") for n in (0, 1)]
     assert await rig.gateway.kick(await rig.key_caller(), "room:lobby", "ann") == 0
     await rig.joined(conns[0])
+
+
+async def test_a_kick_catches_a_join_that_is_under_way(autojump_clock: MockClock, rig: Rig) -> None:
+    conn = await rig.connect("ann")
+    rig.plane.mute.add(Admit)
+    sub = await rig.join(conn)
+    assert await rig.gateway.kick(await rig.key_caller(), "room:lobby", "ann") == 0
+    await rig.settle()
+    assert rig.plane.of(EndSubscription) == [EndSubscription(conn, sub, "closed")]
 
 
 async def test_a_signal_reaches_each_device_that_joined_the_channel(autojump_clock: MockClock, rig: Rig) -> None:
@@ -162,6 +173,29 @@ async def test_a_revocation_of_another_process_ends_live_connections_within_a_se
         again = rig.plane.connect(f"app_id=demo&token={token}")
         await rig.settle()
         assert rig.plane.last(Refuse).conn == again
+
+
+async def test_a_revocation_that_is_older_than_the_token_does_not_end_it(autojump_clock: MockClock, rig: Rig) -> None:
+    await rig.connect("ann")
+    rig.registry._revoke("demo", "user", "ann", rig.wall_us() - 1_000_000)
+    await trio.sleep(1)
+    assert await ends(rig) == []
+
+
+async def test_a_suspended_app_can_still_be_watched_by_operators(autojump_clock: MockClock, rig: Rig) -> None:
+    operator = await rig.gateway.operator("demo")
+    async with rig.gateway.open_stream(operator, "room:a", kind="tail", since=None, request=request()) as tail:
+        await rig.connect("ann")
+        await rig.registry.suspend_app("demo", rig.wall_us())
+        assert await tail.frames(5) == []
+        assert len(rig.plane.conns) == 1
+
+
+async def test_a_registry_that_does_not_change_is_not_read_again(autojump_clock: MockClock, rig: Rig) -> None:
+    await rig.connect()
+    reads = rig.registry.app_reads
+    await trio.sleep(30)
+    assert rig.registry.app_reads == reads
 
 
 async def test_a_connect_that_was_let_in_just_before_its_revocation_was_read_ends_too(
@@ -274,6 +308,18 @@ async def test_a_new_durability_begins_a_new_epoch_that_the_log_knows(autojump_c
     assert rig.log.head("demo", "room:lobby") == ChannelHead(epoch.epoch, 0)
     await rig.publish("room:lobby", b"3")
     assert rig.log.head("demo", "room:lobby").seq == 1
+
+
+async def test_a_new_durability_does_not_wait_for_a_topic_that_closes(autojump_clock: MockClock, rig: Rig) -> None:
+    await rig.publish("room:lobby", b"1")
+    topic = rig.plane.topic("room:lobby").opened.topic
+    rig.plane.mute.add(CloseTopic)
+    rig.plane.idle(topic)
+    await rig.settle()
+    del rig.plane.topics[topic]
+    begun = trio.current_time()
+    await rig.set_kind("room", durability="memory", route="local-first")
+    assert trio.current_time() == begun
 
 
 async def test_a_policy_that_takes_publishing_away_takes_it_from_members(autojump_clock: MockClock, rig: Rig) -> None:

@@ -91,6 +91,36 @@ async def test_a_count_only_kind_shows_one_key_with_the_count(autojump_clock: Mo
     assert (diff["joins"][""]["metas"][0]["count"], diff["leaves"][""]["metas"][0]["count"]) == (2, 1)
 
 
+async def test_a_lower_presence_max_makes_a_crowd_of_who_is_there(autojump_clock: MockClock, rig: Rig) -> None:
+    for user in ("ann", "bob"):
+        await rig.joined(await rig.connect(user))
+    await trio.sleep(1)
+    await rig.set_kind("room", presence_max=1)
+    await trio.sleep(1)
+    (state,) = diffs(rig, "presence_state")
+    assert state[""]["metas"][0]["count"] == 2
+
+
+async def test_an_update_before_the_own_arrival_was_heard_of_does_not_lose_the_state(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    conn = await rig.connect("ann")
+    present = rig.broker.present
+    gate = trio.Event()
+
+    async def slow(changes: list[PresenceChange]) -> None:
+        await gate.wait()
+        await present(changes)
+
+    rig.broker.present = slow  # type: ignore[method-assign, assignment]
+    sub = await rig.joined(conn)
+    await rig.push(conn, sub, "presence_update", b'{"info":{"v":2}}')
+    gate.set()
+    await rig.settle()
+    (state,) = rig.plane.sent_to(sub, "presence_state")
+    assert state["ann"]["metas"][0]["info"] == {"v": 2}
+
+
 async def test_a_crowd_is_shown_as_a_count_with_a_new_state_for_all(autojump_clock: MockClock, rig: Rig) -> None:
     await rig.set_kind("room", presence_max=2)
     conns = [await rig.connect(f"user{n}") for n in range(3)]

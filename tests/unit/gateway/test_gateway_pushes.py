@@ -99,6 +99,17 @@ async def test_history_of_a_lost_store_is_unavailable(autojump_clock: MockClock,
     assert reply["retry_after_ms"] > 0
 
 
+async def test_history_that_is_cut_by_its_bytes_within_the_window_needs_no_disk(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    conn, sub = await past(rig, 1, 40)
+    data = b'"%b"' % (b"x" * 60_000)
+    rig.plane.topic("room:lobby").window = [event(n, data=data) for n in range(3, 41)]
+    _, page = await rig.push(conn, sub, "history")
+    assert (len(seqs(page)), seqs(page)[-1], page["more"]) == (17, 40, True)
+    assert rig.store.reads == 0
+
+
 async def test_history_of_a_memory_kind_never_asks_the_store(autojump_clock: MockClock, rig: Rig) -> None:
     conn = await rig.connect()
     sub = await rig.joined(conn, "match:1")
@@ -166,6 +177,28 @@ async def test_a_new_token_of_another_app_is_unauthorized(autojump_clock: MockCl
     conn = await rig.connect("ann")
     ok, reply = await replace(rig, conn, await rig.joined(conn), rig.token("ann", "other"))
     assert (ok, reply["reason"]) == (False, "unauthorized")
+
+
+async def test_a_new_token_that_is_revoked_ends_the_connection(autojump_clock: MockClock, rig: Rig) -> None:
+    conn = await rig.connect("ann")
+    new = rig.token("ann")
+    await replace(rig, conn, await rig.joined(conn), new)
+    at_us = rig.wall_us()
+    jti = msgspec.json.decode(_claims(new))["jti"]
+    await rig.registry.revoke("demo", "token", jti, at_us, keep_until_us(at_us, ttl_max_s=60, leeway_s=10))
+    await trio.sleep(1)
+    assert [(c.conn, c.code) for c in rig.plane.of(Disconnect)] == [(conn, 4003)]
+
+
+async def test_a_member_that_may_not_join_any_more_reads_no_history_while_its_end_is_on_the_way(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    conn = await rig.connect("ann")
+    sub = await rig.joined(conn)
+    rig.plane.mute.add(EndSubscription)
+    await replace(rig, conn, sub, rig.token("ann", channels={}))
+    ok, reply = await rig.push(conn, sub, "history")
+    assert (ok, reply["reason"]) == (False, "forbidden")
 
 
 @pytest.mark.parametrize("payload", [b"{}", b'{"access_token":1}', b"[]"])

@@ -39,6 +39,16 @@ async def test_history_is_filtered_in_store_and_log(autojump_clock: MockClock, r
     assert await seqs(rig, type="b", after=0, limit=1) == [2]
 
 
+async def test_an_open_channel_keeps_its_epoch_when_the_log_renews_its_own(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    await rig.joined(await rig.connect())
+    rig.log.own_epoch = "own1"
+    for filters in ({}, {"type": "message"}):
+        page = await rig.gateway.history(await rig.key_caller(), "room:lobby", HistoryRequest(**filters))
+        assert (page.epoch, page.seq) == ("own0", 0)
+
+
 async def test_history_of_a_memory_kind_is_filtered_in_its_window(autojump_clock: MockClock, rig: Rig) -> None:
     for type_ in ("a", "b", "a", "b"):
         await rig.publish("match:1", b"1", type_=type_)

@@ -1,20 +1,23 @@
 """The service as a whole: its start, its end, its batches, and what it hands to the HTTP server."""
 
 import os
+from functools import partial
 
 import pytest
 import trio
 from gateway_fakes import MemoryLog, MemoryRegistry, MemoryStore
-from gateway_rig import Rig, open_rig
+from gateway_rig import BEGUN_US, Rig, event, open_rig
 from scripted_plane import ScriptedPlane
 from trio.testing import MockClock
 
 from polyglotd.broker.memory import MemoryBroker
+from polyglotd.gateway import housekeeping, plane_port
 from polyglotd.gateway.dispatch import HANDOFFS_MAX
 from polyglotd.gateway.gateway import Gateway
 from polyglotd.gateway.settings import GatewaySettings
-from polyglotd.model import Unavailable
-from polyglotd.plane.interface import Admit, Disconnect, Handoff, Notice, Refuse, StopAccepting
+from polyglotd.gateway.tasks import Tasks
+from polyglotd.model import InternalFault, Unavailable
+from polyglotd.plane.interface import Admit, Disconnect, Handoff, Notice, Publish, Refuse, StopAccepting
 
 
 def a_gateway() -> tuple[Gateway, ScriptedPlane, MemoryRegistry]:
@@ -66,6 +69,65 @@ async def test_what_one_turn_decides_crosses_as_one_batch(autojump_clock: MockCl
     await rig.settle()
     assert len(rig.plane.of(Admit)) == 20
     assert rig.plane.batches == 2  # the admissions, and the presence that followed from them
+
+
+async def test_answers_are_not_waited_for_for_ever_nor_kept(
+    autojump_clock: MockClock, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plane_port, "REQUESTS_MAX", 2)
+    for _ in range(5):
+        await rig.publish("match:1", b"1")
+    rig.plane.mute.add(Publish)
+    refused: list[Unavailable] = []
+
+    async def publish() -> None:
+        try:
+            await rig.publish("match:1", b"1")
+        except Unavailable as refusal:
+            refused.append(refusal)
+
+    for _ in range(3):
+        rig.nursery.start_soon(publish)
+    await rig.settle()
+    assert [str(refusal) for refusal in refused] == ["too many requests wait for an answer"]
+
+
+async def test_only_so_many_decisions_wait_at_once(autojump_clock: MockClock) -> None:
+    tasks = Tasks(tasks_max=1)
+
+    def faulted(_: InternalFault) -> None:
+        raise AssertionError
+
+    assert not tasks.start(trio.sleep_forever, faulted)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(tasks.run)
+        assert tasks.start(partial(trio.sleep, 1), faulted)
+        assert not tasks.start(trio.sleep_forever, faulted)
+        await trio.sleep(2)
+        assert tasks.start(trio.sleep_forever, faulted)
+        nursery.cancel_scope.cancel()
+
+
+async def test_heads_of_channels_idle_beyond_all_history_are_forgotten(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "IDLE_HEADS_S", 5.0)
+    async with open_rig() as rig:
+        await rig.tenant()
+        await forget_idle_heads(rig)
+
+
+async def forget_idle_heads(rig: Rig) -> None:
+    long_ago = BEGUN_US - 31 * 86_400 * 1_000_000
+    await rig.set_kind("keep", durability="logged", retention_s=60 * 86_400)
+    for channel in ("room:old", "room:open", "keep:old", "room:new"):
+        ts_us = BEGUN_US if channel == "room:new" else long_ago
+        rig.log.append([event(1, channel=channel, ts_us=ts_us)])
+    rig.log.append([event(1, app_id="ghost", ts_us=long_ago)])
+    await rig.joined(await rig.connect(), "room:open")
+    await trio.sleep(6)
+    kept = [("demo", "room:open"), ("demo", "keep:old"), ("demo", "room:new"), ("ghost", "room:lobby")]
+    assert list(rig.log.heads) == kept
 
 
 # --- drain ---

@@ -130,11 +130,23 @@ async def test_a_poll_that_is_cancelled_loses_no_frame(
     rig.plane.mail(conn, b"one")
     with trio.move_on_after(1):
         await rig.gateway.poll(token, 10)
-    (asked,) = rig.plane.of(TakeMail)
+        pass
+    assert await rig.gateway.poll(token, 1) == []
+    (asked,) = rig.plane.of(TakeMail)  # one question is enough
     rig.plane.mute.clear()
     rig.plane.submit([asked])  # the answer comes when nobody waits
     await rig.settle()
     assert await rig.gateway.poll(token, 10) == [b"one"]
+
+
+async def test_mail_that_comes_in_parts_is_read_to_its_end(
+    autojump_clock: MockClock, rig: Rig, session: tuple[str, int]
+) -> None:
+    token, conn = session
+    rig.plane.take_frames_max = 1
+    rig.plane.mail(conn, b"one", b"two", b"three")
+    for expected in ([b"one"], [b"two"], [b"three"], []):
+        assert await rig.gateway.poll(token, 1) == expected
 
 
 async def test_a_newer_poll_takes_the_place_of_one_that_waits(
@@ -146,13 +158,12 @@ async def test_a_newer_poll_takes_the_place_of_one_that_waits(
     async def poll(name: str) -> None:
         answers.append((name, await rig.gateway.poll(token, 10)))
 
-    rig.nursery.start_soon(poll, "older")
-    await rig.settle()
-    rig.nursery.start_soon(poll, "newer")
-    await rig.settle()
+    for name in ("first", "second", "third"):
+        rig.nursery.start_soon(poll, name)
+        await rig.settle()
     rig.plane.mail(conn, b"one")
     await rig.settle()
-    assert answers == [("older", []), ("newer", [b"one"])]
+    assert answers == [("first", []), ("second", []), ("third", [b"one"])]
 
 
 async def test_what_waits_stays_in_the_plane_until_somebody_polls(
