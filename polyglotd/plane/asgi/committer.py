@@ -11,15 +11,13 @@ from collections import deque
 import trio
 
 from polyglotd.log.interface import LogAppender
-from polyglotd.model import Event, Refusal, Unavailable
+from polyglotd.model import Event, Unavailable
 from polyglotd.plane.asgi.delivery import Delivery
 from polyglotd.plane.asgi.state import PlaneState
 from polyglotd.plane.asgi.topic import Publication, Topic
-from polyglotd.plane.interface import Accepted
 
-WAITING_BYTES_MAX = 64 * 1024 * 1024  # of `data`, over all apps: some seconds of a disk that does not answer
+WAITING_BYTES_MAX = 64 * 1024 * 1024  # over all apps: some seconds of a disk that does not answer
 BATCH_BYTES_MAX = 8 * 1024 * 1024  # in one write: it blocks the loop for as long as the kernel copies
-EVENT_BYTES = 512  # counted for an event beside its data
 
 
 class Committer:
@@ -32,16 +30,12 @@ class Committer:
         self._kick = trio.Event()
 
     def put(self, publication: Publication) -> None:
-        """Let an event wait for its turn. Its answer comes in any case; at once where too much waits."""
-        size = _size(publication)
-        if self._waiting_bytes + size > WAITING_BYTES_MAX:
-            publication.answer(Unavailable("too many events wait for the log"))
-            return
-        publication.topic.waiting += 1
-        if publication.id is not None:
-            publication.topic.dedupe.hold(publication.user_id, publication.id, publication)
+        """Let an event wait for its turn. Its answer comes in any case. Raises `Unavailable` where too much waits."""
+        if self._waiting_bytes + publication.size > WAITING_BYTES_MAX:
+            raise Unavailable("too many events wait for the log")
+        publication.wait(for_log=True)
         self._waiting.append(publication)
-        self._waiting_bytes += size
+        self._waiting_bytes += publication.size
         self._kick.set()
 
     async def run(self) -> None:
@@ -57,11 +51,11 @@ class Committer:
         batch: list[Publication] = []
         size = 0
         while self._waiting:
-            size += _size(self._waiting[0])
+            size += self._waiting[0].size
             if batch and size > BATCH_BYTES_MAX:
                 break
             batch.append(self._waiting.popleft())
-        self._waiting_bytes -= sum(map(_size, batch))
+        self._waiting_bytes -= sum(publication.size for publication in batch)
         return batch
 
     async def _commit(self, batch: list[Publication]) -> None:
@@ -71,14 +65,15 @@ class Committer:
             await self._log.synced(position)  # has no deadline: to answer before the disk has would be a guess
         except Unavailable as refusal:
             for publication in batch:
-                self._refuse(publication, refusal)
+                publication.refuse(refusal)
             return
         for publication, event in zip(batch, events, strict=True):
+            await self._delivery.room_for(publication.size)
             if publication.topic.epoch != event.epoch:
-                self._refuse(publication, Unavailable("the channel began a new epoch meanwhile"))
+                publication.refuse(Unavailable("the channel began a new epoch meanwhile"))
             else:
                 self._delivery.event(publication.topic, event, publication.member, position)
-                self._accept(publication, event)
+                publication.accept(event)
 
     def _stamp(self, batch: list[Publication]) -> list[Event]:
         places: dict[Topic, tuple[int, int]] = {}
@@ -90,25 +85,3 @@ class Committer:
             places[topic] = (seq, ts_us)
             events.append(publication.stamped(self._state.event_ids, seq, ts_us))
         return events
-
-    def _accept(self, publication: Publication, event: Event) -> None:
-        topic = publication.topic
-        topic.waiting -= 1
-        if publication.id is not None:
-            topic.dedupe.settle(publication.user_id, publication.id, event.seq, event.ts_us)
-        publication.answer(Accepted(event.id, event.seq, event.ts_us, False))
-        for answer in publication.repeats:
-            self._state.counters.duplicates_total += 1
-            answer(Accepted(event.id, event.seq, event.ts_us, True))
-
-    def _refuse(self, publication: Publication, refusal: Refusal) -> None:
-        topic = publication.topic
-        topic.waiting -= 1
-        if publication.id is not None:
-            topic.dedupe.release(publication.user_id, publication.id)
-        for answer in (publication.answer, *publication.repeats):
-            answer(refusal)
-
-
-def _size(publication: Publication) -> int:
-    return len(publication.data) + EVENT_BYTES
