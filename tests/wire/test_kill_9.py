@@ -140,7 +140,7 @@ class Run:
             for seq, name in enumerate(names, 1)
         }
         with trio.fail_after(STORE_WITHIN_S):
-            while len(rows := stored_events(self.gateway.data)) < len(expected):  # noqa: ASYNC110 (another process)
+            while len(rows := stored_events(self.gateway.data)) < len(expected):
                 await trio.sleep(0.1)
         assert len(rows) == len(expected)
         assert {(row.channel, row.seq): (row.id, row.user_id) for row in rows} == expected

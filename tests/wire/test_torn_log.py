@@ -303,5 +303,5 @@ async def test_a_processor_of_its_own_goes_on_past_what_the_log_has_lost(left: L
 async def store_holds(data: Path, channel: str, counts: dict[str, int]) -> None:
     """Wait until the store has so many events of each epoch."""
     with trio.fail_after(10):
-        while Counter(e.epoch for e in stored_events(data) if e.channel == channel) != counts:  # noqa: ASYNC110
+        while Counter(e.epoch for e in stored_events(data) if e.channel == channel) != counts:
             await trio.sleep(0.05)
