@@ -92,6 +92,11 @@ class Outbox:
         return self.queued_bytes < self._low_water
 
     @property
+    def control_bytes(self) -> int:
+        """Of replies and the like: a client with many of them had better not be read."""
+        return self._control_bytes
+
+    @property
     def room(self) -> int:
         """Bytes that the events' bound leaves; what a page to this connection had best fit in."""
         return max(0, self._bytes_max - self.queued_bytes)

@@ -90,6 +90,11 @@ class PhoenixClient:
     async def send_text(self, text: str) -> None:
         await self.send_event(wsproto.events.TextMessage(text))
 
+    async def send_texts(self, texts: list[str]) -> None:
+        """All in one piece."""
+        frames = [self._protocol.send(wsproto.events.TextMessage(text)) for text in texts]
+        await self.stream.send_all(b"".join(frames))
+
     async def send_event(self, event: wsproto.events.Event) -> None:
         await self.stream.send_all(self._protocol.send(event))
 

@@ -191,8 +191,13 @@ class Rig:
         channel = next(name for name, topic in self.topics.items() if topic == record.topic)
         page: list[Event] = []
         size = 0
-        for event in self.log.of(channel):
-            if record.after < event.seq <= record.until and len(page) < record.limit:
+        logged = self.log.of(channel)
+        for event in logged:
+            if (
+                event.epoch == logged[-1].epoch
+                and record.after < event.seq <= record.until
+                and len(page) < record.limit
+            ):
                 size += len(encode_event(event))
                 if page and size > record.bytes_max:
                     break

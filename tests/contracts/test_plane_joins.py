@@ -1,5 +1,6 @@
 """The plane's contract: joins, resumes without a gap, snapshots, ends of subscriptions."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -20,6 +21,7 @@ from polyglotd.plane.interface import (
     Left,
     NeedHistory,
     NewEpoch,
+    Published,
     PublishItem,
     RefuseJoin,
     SetPolicy,
@@ -239,6 +241,21 @@ async def test_a_resume_whose_rest_is_gone_ends_in_phx_error(open_rig: OpenRig) 
         assert (await rig.heard(Left)).why == "ended"
 
 
+async def test_a_page_of_history_is_taken_up_to_its_first_hole(open_rig: OpenRig) -> None:
+    async with open_rig() as rig, open_client(rig.address) as ann:
+        del rig.automatic[NeedHistory]
+        await rig.publish_many("post:a", 100, b'"%b"' % (b"x" * 16_000))
+        ref = await ann.push("post:a", "phx_join", {"since": {"epoch": EPOCH, "seq": 5}})
+        need = await rig.heard(NeedHistory)
+        page = [item for item in rig.log.of("post:a") if 5 < item.seq < 30 and item.seq != 9]
+        rig.submit(Backfill(need.conn, need.sub, page, gone=False))
+        assert seqs((await ann.reply(ref))["events"]) == [6, 7, 8]
+        need = await rig.heard(NeedHistory)
+        assert need.after == 8
+        rig.submit(Backfill(need.conn, need.sub, page[4:], gone=False))  # not what was asked for: 9 is missing
+        assert (await ann.message())[3] == "phx_error"
+
+
 async def test_while_a_resume_waits_for_history_what_is_new_waits_too(open_rig: OpenRig) -> None:
     async with open_rig() as rig, open_client(rig.address) as ann:
         del rig.automatic[NeedHistory]
@@ -266,6 +283,25 @@ async def test_a_resume_is_paced_by_the_socket_and_never_ends_a_slow_client(open
         reply = await ann.reply(ref)
         got = seqs(reply["events"])
         assert got + seqs(await ann.events(600 - len(got))) == list(range(1, 601))
+
+
+async def test_who_comes_back_to_many_channels_at_once_is_not_taken_for_slow(open_rig: OpenRig) -> None:
+    async with open_rig() as rig, open_client(rig.address) as ann:
+        channels = [f"queue:{n}" for n in range(12)]
+        for channel in channels:
+            await rig.publish_many(channel, 17, b'"%b"' % (b"x" * 60_000))  # a mebibyte each
+        since = {"since": {"epoch": EPOCH, "seq": 0}}
+        joins = [json.dumps([channel, channel, channel, "phx_join", since]) for channel in channels]
+        await ann.send_texts(joins)
+        got: dict[str, list[int]] = {}
+        while sum(map(len, got.values())) < 17 * len(channels):
+            _, _, channel, name, payload = await ann.message()
+            if name == "phx_reply":
+                assert payload["response"]["recovered"] is True
+                got[channel] = seqs(payload["response"]["events"])
+            else:
+                got[channel].append(payload["seq"])
+        assert list(got.values()) == [list(range(1, 18))] * len(channels)
 
 
 # --- refusals, leaves and ends
@@ -383,22 +419,24 @@ async def test_commands_about_what_is_gone_do_nothing(open_rig: OpenRig) -> None
 
 async def test_self_false_brings_no_own_publishes_live_or_catching_up(open_rig: OpenRig) -> None:
     async with open_rig() as rig, open_client(rig.address, receive_buffer=4096) as ann:
-        await rig.publish_many("queue:a", 60, b'"%b"' % (b"x" * 16_000))
-        params = {"since": {"epoch": EPOCH, "seq": 0}, "self": False}
-        join = await ann.push("queue:a", "phx_join", params)
+        rig.policies["queue"] = msgspec.structs.replace(KINDS["queue"], history_events=100_000)
+        await rig.publish_many("queue:a", 3_500)
+        join = await ann.push("queue:a", "phx_join", {"since": {"epoch": EPOCH, "seq": 0}, "self": False})
         ann.join_refs["queue:a"] = join
         await rig.heard(Joined)
         publish = await ann.push("queue:a", "publish", {"type": "m", "data": "mine"})  # it is still catching up
-        reply = await ann.reply(join)
-        got, answered = seqs(reply["events"]), False
-        while got[-1] < 60 or not answered:
+        await rig.heard(Published, last_seq=3_501)
+        await rig.publish_many("queue:a", 1)
+        got, answered = seqs((await ann.reply(join))["events"]), False
+        while got[-1] < 3_502:
             _, ref, _, name, payload = await ann.message()
             if name == "event":
                 got.append(payload["seq"])
             else:
                 assert (name, ref) == ("phx_reply", publish)
                 answered = True
-        assert got == list(range(1, 61))
-        assert (await ann.ask("queue:a", "publish", {"type": "m", "data": "mine"}))["seq"] == 62
+        assert answered
+        assert got == [*range(1, 3_501), 3_502]
+        assert (await ann.ask("queue:a", "publish", {"type": "m", "data": "mine"}))["seq"] == 3_503
         await rig.publish_many("queue:a", 1)
-        assert seqs(await ann.events(1)) == [63]
+        assert seqs(await ann.events(1)) == [3_504]

@@ -1,5 +1,6 @@
 """The plane's contract: publishes and signals of members and of the gateway, the log, dedupe, rates."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -283,6 +284,18 @@ async def test_a_failed_fsync_delivers_nothing(open_rig: OpenRig) -> None:
         assert (await rig.window("room:a")).events == []
 
 
+async def test_what_waits_for_the_log_is_bounded(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        rig.log.gate = trio.Event()
+        topic = rig.open("room:a")
+        data = b'"%b"' % (b"x" * 60_000)
+        rig.start_publish(*[PublishItem(topic, "m", data, None, None)] * 1_300)
+        (refused,) = (await rig.publish(PublishItem(topic, "m", data, None, None))).results
+        assert isinstance(refused, Refused)
+        assert refused.reason == "unavailable"
+        assert len(rig.log.events) < 1_000
+
+
 async def test_a_new_epoch_during_a_sync_refuses_what_was_of_the_old_one(open_rig: OpenRig) -> None:
     async with open_rig() as rig, open_client(rig.address) as ann:
         rig.log.gate = trio.Event()
@@ -350,14 +363,60 @@ async def test_times_of_a_channel_never_go_back(open_rig: OpenRig) -> None:
         assert result.ts_us == ahead_us
 
 
-async def test_published_comes_once_a_topic_and_turn(open_rig: OpenRig) -> None:
+async def test_published_comes_once_a_topic_between_two_batches_of_records(open_rig: OpenRig) -> None:
     async with open_rig() as rig, open_client(rig.address) as ann:
         await ann.join("queue:a")
-        await rig.publish_many("queue:a", 500, b"12")
-        published = rig.all_heard(Published) or [await rig.heard(Published)]
-        assert len(published) == 1
-        assert (published[0].first_seq, published[0].last_seq) == (1, 500)
-        assert (published[0].size, published[0].deliveries) == (1000, 500)
+        async with rig.deaf():
+            for _ in range(100):
+                rig.start_publish(PublishItem(rig.topics["queue:a"], "m", b"12", None, None))
+            await ann.events(100)
+        published = await rig.heard(Published)
+        assert (published.first_seq, published.last_seq) == (1, 100)
+        assert (published.size, published.deliveries) == (200, 100)
+        assert not rig.all_heard(Published)
+
+
+# --- bursts: who reads as fast as it can is not slow
+
+
+async def test_a_client_s_burst_loses_nothing_for_quick_members_of_a_dropping_kind(open_rig: OpenRig) -> None:
+    async with open_rig() as rig, open_client(rig.address) as ann, open_client(rig.address) as bob:
+        await ann.join("match:a", {"self": False})
+        await bob.join("match:a")
+        payload = {"type": "move", "data": "x" * 100}
+        await ann.send_texts([json.dumps(["1", str(n), "match:a", "publish", payload]) for n in range(300)])
+        assert [item["seq"] for item in await bob.events(300)] == list(range(1, 301))
+        assert [(await ann.reply(str(n)))["seq"] for n in range(300)] == list(range(1, 301))
+
+
+@pytest.mark.parametrize(
+    ("channel", "count", "size"),
+    [("match:a", 600, 100), ("queue:a", 400, 8_000), ("room:a", 400, 8_000)],
+)
+async def test_a_large_batch_reaches_quick_members_whole_and_in_order(
+    open_rig: OpenRig, channel: str, count: int, size: int
+) -> None:
+    async with open_rig() as rig, open_client(rig.address) as ann:
+        await ann.join(channel)
+        item = PublishItem(rig.topics[channel], "m", b'"%b"' % (b"x" * size), None, None)
+        batch = rig.start_publish(*[item] * count)
+        last = rig.start_publish(item)
+        assert [event["seq"] for event in await ann.events(count + 1)] == list(range(1, count + 2))
+        assert [r.seq for r in await rig.results(batch) if isinstance(r, Accepted)] == list(range(1, count + 1))
+        (result,) = await rig.results(last)
+        assert isinstance(result, Accepted)
+        assert result.seq == count + 1
+
+
+async def test_a_repeat_within_a_batch_that_waits_its_turn_is_a_duplicate(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        topic = rig.open("queue:a")
+        filler = [PublishItem(topic, "m", b"1", None, None)] * 100
+        mine = PublishItem(topic, "m", b"1", "mine", None)
+        *_, first, second = (await rig.publish(*filler, mine, mine)).results
+        assert isinstance(first, Accepted)
+        assert (first.seq, first.duplicate) == (101, False)
+        assert second == msgspec.structs.replace(first, duplicate=True)
 
 
 # --- signals and messages

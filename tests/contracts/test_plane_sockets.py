@@ -24,6 +24,7 @@ from polyglotd.plane.interface import (
     Disconnected,
     Handoff,
     Joined,
+    Left,
     Push,
     Refuse,
     Reply,
@@ -235,6 +236,20 @@ async def test_a_client_s_close_is_answered_with_its_code(open_rig: OpenRig) -> 
         assert (await ann.closed()).code == 3007
         gone = await rig.heard(Disconnected)
         assert (gone.code, gone.reason) == (3007, "enough")
+
+
+async def test_a_client_s_close_is_answered_before_what_is_queued(open_rig: OpenRig) -> None:
+    async with open_rig() as rig, open_client(rig.address, receive_buffer=4096) as ann:
+        await ann.join("queue:a")
+        await rig.publish_many("queue:a", 90, b'"%b"' % (b"x" * 10_000))
+        await ann.send_event(wsproto.events.CloseConnection(code=1000))
+        await rig.heard(Left)
+        got = 0
+        with suppress(Closed):
+            while await ann.message():
+                got += 1
+        assert (await ann.closed()).code == 1000
+        assert got < 60
 
 
 async def test_a_close_without_a_code_is_1005(open_rig: OpenRig) -> None:

@@ -14,6 +14,7 @@ from polyglotd.model import now_us
 from polyglotd.plane.interface import (
     CloseTopic,
     Left,
+    NewEpoch,
     Published,
     PublishItem,
     SetPolicy,
@@ -92,6 +93,18 @@ async def test_published_comes_before_the_end_of_its_topic(open_rig: OpenRig) ->
             rig.submit(CloseTopic(topic))
         assert (await rig.heard(TopicClosed)).closed
         assert before_it == [1]
+
+
+async def test_published_never_spans_two_epochs(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        async with rig.deaf():
+            topic = rig.open("queue:a")
+            for _ in range(3):
+                rig.start_publish(PublishItem(topic, "m", b"1", None, None))
+            rig.submit(NewEpoch(topic, "epoch2"))
+            rig.start_publish(PublishItem(topic, "m", b"1", None, None))
+        first, second = await rig.heard(Published), await rig.heard(Published)
+        assert [(first.first_seq, first.last_seq), (second.first_seq, second.last_seq)] == [(1, 3), (1, 1)]
 
 
 # --- windows

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 from plane_client import open_client
-from plane_rig import APP, EPOCH, MAKES, Rig
+from plane_rig import APP, EPOCH, KINDS, MAKES, Rig
 
 from polyglotd.plane.interface import (
     VIRTUAL_CONN_FIRST,
@@ -165,6 +166,22 @@ async def test_a_long_resume_is_paced_by_the_polls(open_rig: OpenRig) -> None:
             if not frames:
                 await rig.heard(MailReady)
         assert seqs == list(range(1, 401))
+
+
+async def test_a_dropping_kind_drops_nothing_of_a_resume_and_what_came_after_it_as_ever(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        rig.policies["match"] = msgspec.structs.replace(KINDS["match"], history_events=100_000)
+        await rig.publish_many("match:a", 3_000)
+        open_phoenix(rig)
+        feed(rig, ["1", "1", "match:a", "phx_join", {"since": {"epoch": EPOCH, "seq": 0}}])
+        await rig.heard(Joined)
+        await rig.publish_many("match:a", 400)
+        reply, *pushes = (json.loads(frame) for frame in await take_all(rig))
+        assert reply[4]["response"]["seq"] == 3_000
+        seqs = [item["seq"] for item in reply[4]["response"]["events"]] + [push[4]["seq"] for push in pushes]
+        assert seqs[:3_000] == list(range(1, 3_001))
+        assert 1 <= len(seqs[3_000:]) <= 64
+        assert seqs[3_000:] == list(range(3_400 - len(seqs[3_000:]) + 1, 3_401))
 
 
 async def test_abuse_closes_a_session_too(open_rig: OpenRig) -> None:

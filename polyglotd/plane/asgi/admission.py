@@ -62,8 +62,6 @@ class Admission:
         member = self._state.member(command.conn, command.sub)
         if member is None or not member.asked:
             return
-        if command.events and command.events[0].epoch != member.topic.epoch:
-            return  # the answer to what was asked before the epoch changed
         member.asked = False
         events = [] if command.gone else _contiguous(command.events)
         if member.stage is Stage.JOINING:
@@ -98,7 +96,8 @@ class Admission:
     def _backfill_join(self, member: Member, events: Sequence[Event]) -> None:
         topic = member.topic
         if events and (events[0].seq == member.cursor + 1 or not member.recovered):
-            self._join(member, events)  # the newest n may be fewer than n; a resume may not
+            member.cursor = events[0].seq - 1  # the newest n may be fewer than n; a resume may not
+            self._join(member, events)
         elif member.recovered:
             # Too old after all. The newest may still reach back further than the window.
             member.recovered = False
@@ -116,6 +115,8 @@ class Admission:
         member.stage = Stage.CATCHING_UP
         self._state.counters.subscriptions += 1
         if connection.phoenix is not None:
+            if not connection.outbox.below_low_water:
+                events = []  # who comes back to a hundred channels gets a hundred replies at once: these stay short
             connection.send(*connection.phoenix.joined(member.sub, _join_reply(member, events)))
             if events:
                 member.cursor = events[-1].seq
@@ -151,7 +152,10 @@ class Admission:
                 return
             if topic.window.covers(member.cursor):
                 page = topic.window.page(
-                    after=member.cursor, before=None, limit=PAGE_EVENTS_MAX, bytes_max=PAGE_BYTES_MAX
+                    after=member.cursor,
+                    before=None if topic.policy.overflow == "queue" else member.joined_seq + 1,
+                    limit=PAGE_EVENTS_MAX,
+                    bytes_max=PAGE_BYTES_MAX,
                 )
                 self._push(member, page.events)
             elif topic.kept_elsewhere:

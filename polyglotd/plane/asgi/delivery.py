@@ -1,7 +1,10 @@
 """Put things to a topic's members, and do what follows: counters, `Published`, the end of those who were too slow.
 
-The only caller of a topic's fan-out. One step, no await.
+The only caller of a topic's fan-out, which is one step without an await. So that a burst does not make slow consumers
+of clients whose writers only had no turn yet, whoever has many events at once waits for `room_for` between them.
 """
+
+import trio
 
 from polyglotd.model import Event
 from polyglotd.plane.asgi.member import Member
@@ -9,10 +12,34 @@ from polyglotd.plane.asgi.state import PlaneState
 from polyglotd.plane.asgi.topic import FanOut, Topic
 from polyglotd.plane.interface import Published
 
+# What may be fanned out in one turn of the loop: half of what a member of a dropping kind keeps of a topic, and what
+# its writer sends in a turn.
+TURN_EVENTS = 32
+TURN_BYTES = 64 * 1024
+
 
 class Delivery:
     def __init__(self, state: PlaneState) -> None:
         self._state = state
+        self._events = 0  # in this turn
+        self._bytes = 0
+        self._began = trio.Event()
+
+    async def run(self) -> None:
+        """Notice that a turn is over: what is woken in one runs in the next, and so do the writers."""
+        while True:
+            await self._began.wait()
+            self._began = trio.Event()
+            self._events = self._bytes = 0
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether so many bytes more may be fanned out in this turn."""
+        return self._events == 0 or (self._events < TURN_EVENTS and self._bytes + size <= TURN_BYTES)
+
+    async def room_for(self, size: int) -> None:
+        """Return at once, or in one of the next turns."""
+        while not self.has_room_for(size):
+            await trio.lowlevel.checkpoint()
 
     def event(self, topic: Topic, event: Event, origin: Member | None, position: int) -> None:
         """Publish the topic's next event. `position`: the log's end after it, 0 where it is not in the log."""
@@ -28,16 +55,19 @@ class Delivery:
                 deliveries=result.deliveries,
             )
         )
-        self._finish(result)
+        self._finish(result, len(event.data))
 
     def signal(self, topic: Topic, type_: str, payload: bytes, origin: Member) -> None:
         self._state.counters.signals_total += 1
-        self._finish(topic.signal(type_, payload, origin))
+        self._finish(topic.signal(type_, payload, origin), len(payload))
 
     def broadcast(self, topic: Topic, event: str, payload: bytes, presence_only: bool) -> None:
-        self._finish(topic.broadcast(event, payload, presence_only))
+        self._finish(topic.broadcast(event, payload, presence_only), len(payload))
 
-    def _finish(self, result: FanOut) -> None:
+    def _finish(self, result: FanOut, size: int) -> None:
+        self._events += 1
+        self._bytes += size
+        self._began.set()
         self._state.counters.deliveries_total += result.deliveries
         for member in result.overflowed:
             member.connection.overflow()

@@ -5,6 +5,7 @@ Called by connections with each frame; the Phoenix state machine says what it me
 
 from polyglotd.plane.asgi.admission import Admission
 from polyglotd.plane.asgi.connection import Connection
+from polyglotd.plane.asgi.delivery import Delivery
 from polyglotd.plane.asgi.publishing import Publishing
 from polyglotd.plane.asgi.state import PlaneState
 from polyglotd.plane.interface import Join, Push
@@ -12,8 +13,9 @@ from polyglotd.protocol.phoenix_socket import Action, Fault, JoinRequested, Leav
 
 
 class Inbound:
-    def __init__(self, state: PlaneState, admission: Admission, publishing: Publishing) -> None:
+    def __init__(self, state: PlaneState, admission: Admission, publishing: Publishing, delivery: Delivery) -> None:
         self._state = state
+        self._delivery = delivery
         self._admission = admission
         self._publishing = publishing
 
@@ -26,6 +28,10 @@ class Inbound:
             if connection.closing is not None:
                 return
             self._do(connection, action)
+
+    async def room_for(self, size: int) -> None:
+        """Wait until what so large a frame may publish can be fanned out. Who feeds many at once need not."""
+        await self._delivery.room_for(size)
 
     def drained(self, connection: Connection) -> None:
         """The connection has room again."""

@@ -17,6 +17,7 @@ from polyglotd.plane.asgi.delivery import Delivery
 from polyglotd.plane.asgi.inbound import Inbound
 from polyglotd.plane.asgi.listener import Listener
 from polyglotd.plane.asgi.opening import SocketDoor
+from polyglotd.plane.asgi.pacer import Pacer
 from polyglotd.plane.asgi.publishing import Publishing
 from polyglotd.plane.asgi.refusals import reason_of
 from polyglotd.plane.asgi.settings import PlaneSettings
@@ -66,9 +67,10 @@ class AsgiPlane:
         self._state = PlaneState(settings)
         self._delivery = Delivery(self._state)
         self._committer = Committer(self._state, log, self._delivery)
-        self._publishing = Publishing(self._state, self._committer, self._delivery)
+        self._pacer = Pacer(self._state, self._delivery)
+        self._publishing = Publishing(self._state, self._committer, self._pacer, self._delivery)
         self._admission = Admission(self._state)
-        self._inbound = Inbound(self._state, self._admission, self._publishing)
+        self._inbound = Inbound(self._state, self._admission, self._publishing, self._delivery)
         door = SocketDoor(self._state, self._inbound)
         self._listener = Listener(settings, self._state.records, door.serve)
         self._nursery: trio.Nursery | None = None
@@ -78,7 +80,9 @@ class AsgiPlane:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                nursery.start_soon(self._delivery.run)
                 nursery.start_soon(self._committer.run)
+                nursery.start_soon(self._pacer.run)
                 nursery.start_soon(self._sweep)
                 task_status.started(await nursery.start(self._listener.run))
         finally:

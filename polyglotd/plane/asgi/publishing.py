@@ -2,7 +2,7 @@
 
 A member's goes through every check, in this order: shape, capability, size, the publisher's own id (a repeat gets its
 first answer and costs no rate), rates. The gateway's `Publish` comes with names and rates checked, and goes through
-size and id. Events of logged kinds then wait for the committer, others are out at once.
+size and id. Events of logged kinds then wait for the committer, others are out at once, or in one of the next turns.
 """
 
 from functools import partial
@@ -28,6 +28,7 @@ from polyglotd.plane.asgi.committer import Committer
 from polyglotd.plane.asgi.connection import Connection
 from polyglotd.plane.asgi.delivery import Delivery
 from polyglotd.plane.asgi.member import Member
+from polyglotd.plane.asgi.pacer import Pacer
 from polyglotd.plane.asgi.refusals import encode_refusal
 from polyglotd.plane.asgi.state import PlaneState
 from polyglotd.plane.asgi.topic import Answer, Publication, Topic
@@ -46,9 +47,10 @@ class _Content(NamedTuple):
 
 
 class Publishing:
-    def __init__(self, state: PlaneState, committer: Committer, delivery: Delivery) -> None:
+    def __init__(self, state: PlaneState, committer: Committer, pacer: Pacer, delivery: Delivery) -> None:
         self._state = state
         self._committer = committer
+        self._pacer = pacer
         self._delivery = delivery
 
     # --- members
@@ -143,6 +145,7 @@ class Publishing:
                 answer(Accepted(event_id, seq, ts_us, True))
                 return True
             case Held(publication):
+                self._state.counters.duplicates_total += 1
                 publication.repeats.append(answer)
                 return True
             case _:
@@ -152,6 +155,9 @@ class Publishing:
         topic = publication.topic
         if topic.is_logged:
             self._committer.put(publication)
+            return
+        if topic.waiting or not self._delivery.has_room_for(publication.size):
+            self._pacer.put(publication)
             return
         event = publication.stamped(self._state.event_ids, topic.seq + 1, topic.next_ts_us())
         if publication.id is not None:

@@ -27,7 +27,6 @@ class PlaneSettings:
 
     send_buffer_bytes: int = 64 * KIB  # kernel auto-tuning would hide slow readers for megabytes each
     write_bytes_max: int = 64 * KIB  # coalesced into one call
-    low_water_bytes: int = 128 * KIB  # a resume goes on below it
     high_water_bytes: int = 512 * KIB  # a socket whose own answers pile up this high is not read
 
     records_unread_max: int = 50_000  # beyond, no socket is read until the gateway drained

@@ -161,6 +161,8 @@ class SocketConnection(Connection):
             self._reader.message_bytes_max = self._message_bytes_max
             for item in self._reader.feed(data):
                 await self._wait_for_leave_to_read()
+                if isinstance(item, Message):
+                    await self._inbound.room_for(len(item.data))
                 self._take(item)
 
     def _take(self, item: Received) -> None:
@@ -184,7 +186,7 @@ class SocketConnection(Connection):
             paused_us = self.abuse.paused_until_us - steady_us()
             if paused_us > 0:
                 await trio.sleep(paused_us / 1_000_000)
-            elif self.outbox.queued_bytes > self._settings.high_water_bytes:
+            elif self.outbox.control_bytes > self._settings.high_water_bytes:
                 await self._progressed.wait()  # bounded by the writer's own deadline
             elif not self._state.records.has_room:
                 await self._state.records.room()

@@ -17,6 +17,8 @@ from polyglotd.plane.asgi.member import Member, Stage
 from polyglotd.plane.asgi.wire import EventFrames, MessageFrames
 from polyglotd.plane.interface import Accepted, OpenTopic
 
+EVENT_BYTES = 512  # what an event's envelope counts for beside its data
+
 Answer = Callable[[Accepted | Refusal], None]
 """Told once what became of a publish."""
 
@@ -33,6 +35,35 @@ class Publication:
     member: Member | None  # who published it, where a member did
     answer: Answer
     repeats: list[Answer] = field(default_factory=list)  # the same id again meanwhile
+
+    @property
+    def size(self) -> int:
+        """What it counts for in bounds."""
+        return len(self.data) + EVENT_BYTES
+
+    def wait(self, *, for_log: bool) -> None:
+        """It has to wait for its turn; what comes for the topic meanwhile waits behind it, in the same lane."""
+        self.topic.waiting += 1
+        self.topic.goes_by_log = for_log
+        if self.id is not None:
+            self.topic.dedupe.hold(self.user_id, self.id, self)
+
+    def accept(self, event: Event) -> None:
+        """Its turn has come, and members have it."""
+        self.topic.waiting -= 1
+        if self.id is not None:
+            self.topic.dedupe.settle(self.user_id, self.id, event.seq, event.ts_us)
+        self.answer(Accepted(event.id, event.seq, event.ts_us, False))
+        for answer in self.repeats:
+            answer(Accepted(event.id, event.seq, event.ts_us, True))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Its turn has come, and it can't be had."""
+        self.topic.waiting -= 1
+        if self.id is not None:
+            self.topic.dedupe.release(self.user_id, self.id)
+        for answer in (self.answer, *self.repeats):
+            answer(refusal)
 
     def stamped(self, ids: EventIds, seq: int, ts_us: int) -> Event:
         return Event(
@@ -65,7 +96,8 @@ class Topic:
         self.epoch = opened.epoch
         self.seq = opened.seq  # of the newest event that members may see
         self.members: dict[int, Member] = {}  # by sub
-        self.waiting = 0  # publications on their way to the log
+        self.waiting = 0  # publications whose turn has not come
+        self.goes_by_log = False  # those
         self.dedupe: Dedupe[Publication] = Dedupe()
         self.window = Window(opened.policy.history_events, opened.policy.history_s, last=opened.seq)
         self.snapshot = Snapshot(limits.types_per_ticker)
@@ -79,8 +111,8 @@ class Topic:
 
     @property
     def is_logged(self) -> bool:
-        # A topic whose policy has just changed goes on by the log until what waits for it is through.
-        return self.policy.durability == "logged" or self.waiting > 0
+        # A topic whose policy has just changed goes on as before until what waits is through.
+        return self.goes_by_log if self.waiting else self.kept_elsewhere
 
     @property
     def kept_elsewhere(self) -> bool:
