@@ -109,11 +109,6 @@ class _Opening:
         return self._opened(log_id, table, [segment], fd, checkpoint=0, cursors={}, tail_from=0)
 
     def _recover(self, head: CheckpointHead, table: ChannelTable, segments: list[Segment]) -> OpenedLog:
-        if segments[0].first > head.position:
-            raise LogFault(
-                f"{self._directory}: the segments before {segments[0].path.name} are missing, from position "
-                f"{head.position} on; see docs/log-format.md, `What to do with a damaged log`"
-            )
         cursors = read_cursors(self._directory, head.log_id)
         tail_from = max(cursors.get(STORE_READER, 0), segments[0].first)
         replay = Replay(
@@ -125,7 +120,7 @@ class _Opening:
         self._play(head, segments, replay, scan_from=min(head.position, tail_from))
         end = segments[-1].end if segments else head.position
         replay.done(end)
-        created_only = end == 0 or (segments[0].first == 0 and replay.records == 0)
+        created_only = end == 0 or (bool(segments) and segments[0].first == 0 and replay.records == 0)
         lost = None if self._left is None and created_only else self._lost(end, cursors)
         first, renewed = end, ""
         if lost is not None:
@@ -182,6 +177,11 @@ class _Opening:
                     f"{segment.path} belongs to another log ({segment_head.log_id}, not {head.log_id}): move it away"
                 )
             segment.created_us = segment_head.created_us
+            if previous is None and segment_head.prior_end > head.position:
+                raise LogFault(
+                    f"{self._directory}: the segments before {segment.path.name} are missing, from position "
+                    f"{head.position} on; see docs/log-format.md, `What to do with a damaged log`"
+                )
             if previous is not None and previous.end != segment_head.prior_end:
                 gap = BadRecord(f"the next segment says that this one ends at position {segment_head.prior_end}")
                 self._cut(head, segments, index - 1, min(previous.size, segment_head.prior_end - previous.first), gap)

@@ -48,5 +48,5 @@ def add(path: Path, data: bytes) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what a thread, another process or the upkeep does."""
     with trio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 (nothing here tells when)
+        while not condition():
             await trio.sleep(0.002)
