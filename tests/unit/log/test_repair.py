@@ -1,6 +1,7 @@
 """What an opening does with a log that was not closed: kept, cut, refused, and what follows from a loss."""
 
 import logging
+import os
 import re
 from pathlib import Path
 from uuid import uuid4
@@ -156,6 +157,31 @@ async def test_damage_before_the_tail_is_refused_with_its_place(
     assert (fault.value.segment, fault.value.offset) == (segment.name, place)
     assert re.search(rf"{segment.name}, offset {place}\b", str(fault.value))
     assert segment.read_bytes() == before  # nothing was touched
+
+
+async def test_the_documented_cure_opens_a_damaged_log_again(tmp_path: Path) -> None:
+    copy = await written(tmp_path)
+    _, second, *later = segments(copy)
+    overwrite(second, record_offsets(second)[2] + 30, b"damage")
+    with pytest.raises(LogCorrupt) as fault:
+        async with open_segments(copy, SETTINGS):
+            pass
+    os.truncate(copy / fault.value.segment, fault.value.offset)
+    for segment in later:
+        segment.unlink()
+    async with open_segments(copy, SETTINGS) as log:
+        assert log.head("app", "room:lobby").epoch != EPOCH
+        found = await all_events(log)
+        assert found == events(1, len(found))
+        assert len(found) > 9
+
+
+async def test_an_empty_log_beside_a_store_that_knows_another_begins_anew(tmp_path: Path) -> None:
+    async with open_segments(tmp_path / "log", SETTINGS) as log:
+        first = log.id, log.head("app", "room:lobby").epoch
+    async with open_segments(tmp_path / "anew", SETTINGS) as log:
+        assert log.id != first[0]
+        assert log.head("app", "room:lobby").epoch != first[1]
 
 
 async def test_a_missing_segment_in_the_middle_is_refused(tmp_path: Path) -> None:
