@@ -28,7 +28,7 @@ class ChannelState:
         self.epoch = epoch
         self.key = channel_key(app_id, channel, epoch)
         self.seq = seq
-        self.ts_us = ts_us  # of its last event
+        self.ts_us = ts_us  # of its last event, or when its epoch began, if not before
         self.tail: array[int] | None = None
         self.ids: array[int] | None = None
         self.chunk = -1  # the chunk of the log in which it was last noted
@@ -152,12 +152,13 @@ class ChannelTable:
         state.begin_epoch(event.epoch, channel_key(event.app_id, event.channel, event.epoch))
         return state
 
-    def begin_epoch(self, app_id: str, channel: str, epoch: str) -> None:
+    def begin_epoch(self, app_id: str, channel: str, epoch: str, ts_us: int) -> None:
         state = self.get(app_id, channel)
         if state is None:
-            self.put(app_id, channel, epoch, 0, 0)
+            self.put(app_id, channel, epoch, 0, ts_us)
         else:
             state.begin_epoch(epoch, channel_key(app_id, channel, epoch))
+            state.ts_us = max(state.ts_us, ts_us)
 
     def forget_app(self, app_id: str, epoch: str) -> None:
         self.app_epochs[app_id] = epoch  # before the heads go: see `checkpoint`

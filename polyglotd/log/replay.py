@@ -117,7 +117,7 @@ class Replay:
                 end = check_record(buffer, offset)
                 record = decode_record(buffer, offset, end)
                 if moves_heads:
-                    self._other(record)
+                    self._other(record, segment.created_us)
                 records += 1
                 offset = end
         except BadRecord as bad:
@@ -143,9 +143,9 @@ class Replay:
         self._by_key[key] = state
         return state
 
-    def _other(self, record: object) -> None:
+    def _other(self, record: object, ts_us: int) -> None:
         if isinstance(record, EpochBegun):
-            self._table.begin_epoch(record.app_id, record.channel, record.epoch)
+            self._table.begin_epoch(record.app_id, record.channel, record.epoch, ts_us)
         elif isinstance(record, AppForgotten):
             self._table.forget_app(record.app_id, record.epoch)
             self._by_key.clear()  # states of the app are no longer the table's

@@ -65,13 +65,14 @@ class SegmentReader:
         return self._readable_end()
 
     async def next_batch(self, limit: int) -> ReadBatch:
-        patient_until = trio.current_time() + self._patience_s
+        patient_until: float | None = None
         while True:
             while self._position >= (end := self._readable_end()):
                 await self._wait()
             try:
                 batch = await trio.to_thread.run_sync(self._read, self._position, end, limit, limiter=self._thread)
             except LogCorrupt:
+                patient_until = patient_until or trio.current_time() + self._patience_s
                 if trio.current_time() >= patient_until:
                     raise
                 await trio.sleep(self._patience_s / 5)

@@ -155,7 +155,7 @@ class SegmentLog:
     def begin_epoch(self, app_id: str, channel: str, epoch: str) -> None:
         self._sync.check()
         self._writer.write(encode_epoch_begun(EpochBegun(app_id, channel, epoch)))
-        self._table.begin_epoch(app_id, channel, epoch)
+        self._table.begin_epoch(app_id, channel, epoch, self._clock())
         self._arrived()
 
     def forget_app(self, app_id: str) -> None:

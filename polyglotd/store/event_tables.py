@@ -12,7 +12,8 @@ from functools import lru_cache
 import msgspec
 
 from polyglotd.log.interface import AppForgotten, Meter, ReadRecord
-from polyglotd.model import Event, encode_event, kind_of
+from polyglotd.model import Event, kind_of
+from polyglotd.store.envelope import envelope_bytes
 from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
 
 logger = logging.getLogger(__name__)
@@ -281,7 +282,7 @@ def read_history(connection: sqlite3.Connection, query: HistoryQuery) -> EventPa
             user_id=user_id,
             ts_us=ts_us,
         )
-        size += len(encode_event(event))
+        size += envelope_bytes(event)
         if len(events) == query.limit or (events and size > query.bytes_max):
             more = True
             break

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from polyglotd.log.interface import EventLog, TailMoved
-from polyglotd.model import Event, Unavailable, encode_event
+from polyglotd.model import Event, Unavailable
+from polyglotd.store.envelope import envelope_bytes
 from polyglotd.store.interface import EventPage, EventStore, HistoryQuery
 
 TAIL_PAGE = 500  # events looked at in one read of the log
@@ -102,7 +103,7 @@ class _Page:
             return True
         if query.to_us is not None and event.ts_us >= query.to_us:
             return True
-        size = len(encode_event(event))
+        size = envelope_bytes(event)
         if len(self.events) >= query.limit or (self.events and self._bytes + size > query.bytes_max):
             return False
         self._bytes += size

@@ -365,6 +365,18 @@ async def test_forgotten_idle_channels_begin_a_new_epoch(open_log: OpenLog) -> N
         assert log.head("app", "room:lobby").epoch != EPOCH
 
 
+async def test_a_channel_whose_epoch_has_just_begun_is_not_idle(open_log: OpenLog) -> None:
+    async with open_log() as log:
+        end = await append(log, event(1, ts_us=1))
+        await log.reader(STORE_READER, 0).commit(end)
+        log.begin_epoch("app", "room:lobby", "second")
+        log.begin_epoch("app", "room:never", "third")
+        assert await log.forget_idle(lambda *last: last[2] < NOW_US) == 0
+    async with open_log() as log:
+        assert await log.forget_idle(lambda *last: last[2] < NOW_US) == 0
+        assert log.head("app", "room:never") == ChannelHead("third", 0)
+
+
 async def test_a_channel_that_the_store_has_not_read_is_not_forgotten(log: EventLog) -> None:
     await append(log, event(1))
     assert await log.forget_idle(lambda *_: True) == 0

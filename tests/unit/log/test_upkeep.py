@@ -140,14 +140,10 @@ async def test_ids_beyond_the_window_give_their_memory_back(tmp_path: Path) -> N
     clock = Clock()
     async with open_segments(tmp_path / "log", SETTINGS, clock=clock) as log:
         fill(log, id="mine", ts_us=NOW_US)
-        await trio.sleep(0.1)  # a mark of time every fourth round
+        await until(lambda: bool(log._upkeep._moments))  # a mark of time
         clock.now_us += 301 * 1_000_000
         fill(log, 61, 70, id="mine", ts_us=clock.now_us)
-        await trio.sleep(0.1)
-        state = log._table.get("app", "room:lobby")
-        assert state is not None
-        assert state.ids is not None
-        assert len(state.ids) == 10
+        await until(lambda: len(log._table.get("app", "room:lobby").ids) == 10)  # type: ignore[union-attr, arg-type]
         assert [recent.seq for recent in log.recent_ids("app", "room:lobby")] == list(range(61, 71))
 
 
@@ -168,14 +164,14 @@ async def test_the_operator_is_told_at_half_and_once(tmp_path: Path, caplog: pyt
         await trio.sleep(0.05)
         assert "bytes_max" not in caplog.text
         fill(log, 41, 70)
+        await until(lambda: "bytes_max" in caplog.text)
         await trio.sleep(0.05)
         (warning,) = [record for record in caplog.records if "bytes_max" in record.message]
         assert "webhooks" in warning.message
         await reader.commit(log.end)
-        await trio.sleep(0.05)
+        await until(lambda: not log._upkeep._alerted)
         fill(log, 71, 140)  # half again, after it was well below
-        await trio.sleep(0.05)
-        assert len([record for record in caplog.records if "bytes_max" in record.message]) == 2
+        await until(lambda: len([record for record in caplog.records if "bytes_max" in record.message]) == 2)
 
 
 async def test_a_tail_whose_segment_went_while_it_was_read_says_so(tmp_path: Path) -> None:
