@@ -71,6 +71,7 @@ function openRoom(name) {
   const room = roomNamed(name);
   current?.channel.leave();
   clearTyping();
+  atEnd = true;
 
   // The params are asked for at every join, also at the rejoin after a lost connection: with `since`, the server
   // sends what was missed, in order and once.
@@ -205,7 +206,6 @@ function showRooms() {
 
 function showMessages() {
   const list = element("messages");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
   const { name, messages } = current.room;
   element("title").textContent = `# ${name}`;
   const nodes = [];
@@ -228,6 +228,13 @@ function showMessages() {
   nodes.forEach((child, place) => {
     if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
   });
+  stayAtEnd();
+}
+
+// Who has scrolled up to read stays there; else the newest message stays in sight, also when a keyboard opens.
+let atEnd = true;
+function stayAtEnd() {
+  const list = element("messages");
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
@@ -313,6 +320,7 @@ element("compose").onsubmit = (event) => {
   if (!text) return;
   element("text").value = "";
   typedAt = 0;
+  atEnd = true;
   compose(text);
 };
 element("text").oninput = typed;
@@ -331,6 +339,10 @@ element("me-form").onsubmit = (event) => {
   }
   element("text").focus();
 };
+element("messages").onscroll = ({ target }) => {
+  atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 80;
+};
+new ResizeObserver(stayAtEnd).observe(element("messages"));
 window.onpopstate = () => openRoom(roomInAddress());
 document.onvisibilitychange = () => tellWhetherAway();
 
