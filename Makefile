@@ -16,7 +16,7 @@ help: ## Say what there is
 	@printf '%s\n' '' 'DATA=DIR is where run, start-gateway and start-processor keep their state (now: $(DATA));' \
 		'ARGS="…" goes to what a target runs: make run ARGS="--port 4001", make test ARGS="-k presence".'
 
-all: check test ## Set up, check, test: what to do before a commit
+all: test ## Set up, check, test: what to do before a commit
 
 run: ## Serve on http://127.0.0.1:4000 in development mode
 	@.ci/set-up run
@@ -30,8 +30,7 @@ start-processor: ## Copy what gateways logged into the store
 	@.ci/set-up run
 	@exec .venv/bin/polyglotd serve --role processor --data "$(DATA)" $(ARGS)
 
-test: ## Run every kind of test in a short form, with real clients and a real browser
-	@.ci/set-up test
+test: check ## Run every kind of check in a short form, with real clients and a real browser
 	@.ci/test $(ARGS)
 
 test-all: ## Run the tests with their long counts and write docs/test-report.md

@@ -5,10 +5,10 @@ import re
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from polyglotd.gateway.requests import AppCounts
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
 from polyglotd.store.interface import StoreStats
-from polyglotd.gateway.requests import AppCounts
 from polyglotd.telemetry.metrics import APPS_MAX, MetricsPage, Snapshot
 
 
