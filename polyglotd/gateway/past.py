@@ -53,7 +53,7 @@ class Past:
         except Unavailable:
             # A lost store stops no channel: what the log holds alone will do, and the rest is asked for when needed.
             events = await self._bounded(partial(self._newest_of_log, app_id, channel, head.seq + 1))
-        return contiguous_suffix(events, head.seq)[-policy.history_events :]
+        return contiguous_suffix(events, head.seq)
 
     async def _newest_of_log(self, app_id: str, channel: str, before: int) -> Sequence[Event]:
         try:

@@ -281,7 +281,10 @@ async def test_a_peer_that_goes_before_it_is_let_in_takes_no_place(autojump_cloc
     assert rig.gateway.counters().connections == 0
 
 
-async def test_an_app_that_is_suspended_while_a_connect_waits_is_refused(autojump_clock: MockClock, rig: Rig) -> None:
+@pytest.mark.parametrize(("meanwhile", "status"), [("suspended", 403), ("deleted", 403), ("draining", 503)])
+async def test_what_changes_while_a_connect_waits_counts(
+    autojump_clock: MockClock, rig: Rig, meanwhile: str, status: int
+) -> None:
     take = rig.broker.take_connections
 
     async def slow(app_id: str, count: int, limit: int) -> bool:
@@ -291,9 +294,14 @@ async def test_an_app_that_is_suspended_while_a_connect_waits_is_refused(autojum
     rig.broker.take_connections = slow  # type: ignore[method-assign]  # as slow as a broker over a network may be
     conn = rig.plane.connect(rig.query("ann"))
     await rig.settle()
-    await rig.registry.suspend_app("demo", rig.wall_us())
+    if meanwhile == "draining":
+        await rig.gateway.drain()
+    elif meanwhile == "deleted":
+        await rig.registry.delete_app("demo", rig.wall_us())
+    else:
+        await rig.registry.suspend_app("demo", rig.wall_us())
     await trio.sleep(2)
-    assert [command.conn for command in rig.plane.of(Refuse)] == [conn]
+    assert [(command.conn, command.status) for command in rig.plane.of(Refuse)] == [(conn, status)]
     assert await rig.broker.connections("demo") == 0
 
 

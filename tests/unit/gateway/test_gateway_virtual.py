@@ -22,6 +22,7 @@ from polyglotd.model import (
     UnknownChannelKind,
 )
 from polyglotd.plane.interface import Admit, Disconnect, EndSubscription, Feed, OpenVirtual, TakeMail
+from polyglotd.store.interface import EventPage, HistoryQuery
 
 
 def poll_request(rig: Rig, session: str | None = None, user: str = "ann", **more: str) -> ConnectRequest:
@@ -272,6 +273,22 @@ async def test_a_stream_that_is_refused_opens_nothing(
         async with rig.gateway.open_stream(caller, channel, kind="sse", since=None, request=request()):
             pass
     assert rig.plane.of(OpenVirtual) == []
+
+
+async def test_a_stream_is_decided_anew_when_its_channel_is_open(autojump_clock: MockClock, rig: Rig) -> None:
+    caller = await rig.user_caller("ann")
+    rig.log.heads["demo", "room:a"] = ChannelHead("e1", 1)
+    read = rig.store.history
+
+    async def close_first(query: HistoryQuery) -> EventPage:
+        rig.store.history = read  # type: ignore[method-assign]
+        await rig.set_kind("room", join="capability")
+        return await read(query)
+
+    rig.store.history = close_first  # type: ignore[method-assign]
+    with pytest.raises(Forbidden):
+        await rig.gateway.open_stream(caller, "room:a", kind="sse", since=None, request=request()).__aenter__()
+    assert rig.plane.of(Admit) == []
 
 
 async def test_a_stream_whose_channel_can_not_open_gives_its_place_back(autojump_clock: MockClock) -> None:
