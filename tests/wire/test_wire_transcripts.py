@@ -182,8 +182,13 @@ class Replay:
         assert answer["status"] == expected["status"]
         if answer["status"] == 410 and "token" in answer:
             self._session = self._session or answer["token"]
-        assert len(messages) == len(expected.get("messages", []))
-        assert all(map(matches, expected.get("messages", []), messages)), (expected, messages)
+        frames = expected.get("messages", [])
+        if all(frame[3] == "phx_reply" for frame in frames):
+            # `history` stands here for the recorded `echo` and is read in a task of its own: the reply to a later
+            # push may overtake its.
+            messages.sort(key=lambda message: [frame[1] for frame in frames].index(json.loads(message)[1]))
+        assert len(messages) == len(frames)
+        assert all(map(matches, frames, messages)), (frames, messages)
 
     def _expect_roster(self, name: str, frame: Any) -> bool:
         return not isinstance(frame, Reply) and self._expected[name].take(json.dumps(frame))
