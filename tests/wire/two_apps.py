@@ -80,6 +80,7 @@ async def scene(daemon: DaemonProcess) -> AsyncIterator[Scene]:
         alpha, beta = await operator.create(f"alpha{number}"), await operator.create(f"beta{number}")
         for channel in CHANNELS:
             await operator.publish(alpha, channel, SECRET, id="first")
+        await operator.publish(beta, "room:of-beta", MARK)  # an app that is in use: whatever is cached knows it
         stream, tail = EventStream(), Tail()
         poll = LongPoll(daemon.url, alpha.app_id, alpha.token(ANN))
         events = f"{daemon.url}{alpha.url}/channels/room:lobby/events"
