@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
 SLOW_TICKS = 4  # once a second: our readers' cursor files, and marks of time
-RETRY_TICKS = 20  # after a checkpoint could not be written
+RETRY_TICKS = 20  # after a file could not be read or written
 ALERT_OVER, ALERT_BELOW = 0.5, 0.4  # of bytes_max: said once, until it was well below again
 
 
@@ -83,7 +83,7 @@ class Upkeep:
         while True:
             await trio.sleep(TICK_S)
             tick += 1
-            if self._sync.failed is not None:
+            if self._sync.failed is not None or tick < self._not_before_tick:
                 continue
             try:
                 await self._read_cursors()
@@ -91,8 +91,7 @@ class Upkeep:
                     await self._write_cursors()
                     self._forget_old_ids()
                 self._alert()
-                if tick >= self._not_before_tick:
-                    await self._tidy()
+                await self._tidy()
             except (OSError, Unavailable) as error:
                 logger.warning("upkeep of the event log failed, next try in %.0f s: %s", RETRY_TICKS * TICK_S, error)
                 self._not_before_tick = tick + RETRY_TICKS
