@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 JS = ROOT / "tests/js"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _BLOCKS = _BLOCK.findall((ROOT / "README.md").read_text())
-TAIL_S = 4
+TAIL_S = 3
+SCRIPT_S = 20.0
 
 
 def _blocks(language: str, having: str) -> list[str]:
@@ -51,28 +53,34 @@ def test_each_curl_call_answers_json(block: str, daemon: DaemonProcess) -> None:
 
 @pytest.mark.parametrize("block", _blocks("js", 'from "phoenix"'))
 def test_each_javascript_example_says_what_it_should(block: str, daemon: DaemonProcess) -> None:
-    script = f"""
-        import WebSocket from "ws";
-        {_here(block, daemon)}
-        globalThis.WebSocket ??= WebSocket;
-        setTimeout(() => process.exit(), 1500);
-    """
-    # A browser has a WebSocket; in node 20 it comes from a package, and has to be there before the Socket is made.
-    script = script.replace(
-        "const socket = new Socket", "globalThis.WebSocket ??= WebSocket;\nconst socket = new Socket"
+    # A browser has a WebSocket; in node 20 it comes from a package.
+    script = 'import WebSocket from "ws";\n' + _here(block, daemon).replace(
+        "const socket", "globalThis.WebSocket ??= WebSocket;\nconst socket", 1
     )
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", script], cwd=JS, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^joined, \d+ earlier events$", done.stdout, re.MULTILINE), done.stdout + done.stderr
-    assert re.search(r"^\d+ alice message \{ text: 'Hello' \}$", done.stdout, re.MULTILINE), done.stdout
+    wanted = [r"joined, \d+ earlier events", r"\d+ alice message \{ text: 'Hello' \}"]
+    with subprocess.Popen(
+        ["node", "--input-type=module", "-e", script], cwd=JS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:  # fmt: skip
+        timer = threading.Timer(SCRIPT_S, process.kill)
+        timer.start()
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:  # it goes on until it is ended
+            said.append(line.rstrip("\n"))
+            wanted = [pattern for pattern in wanted if not re.fullmatch(pattern, said[-1])]
+            if not wanted:
+                break
+        timer.cancel()
+        process.kill()
+    assert not wanted, said
 
 
 @pytest.mark.parametrize("block", _blocks("bash", "polyglotctl tail"))
 def test_each_command_of_the_operator_works(block: str, daemon: DaemonProcess, environment: dict[str, str]) -> None:
-    # A tail never ends by itself.
-    text = re.sub(r"^polyglotctl tail .*?(?=#|$)", rf"timeout {TAIL_S} \g<0> || true ", block, flags=re.MULTILINE)
+    # A tail never ends by itself: it must still be running when `timeout` ends it.
+    instead = rf"timeout {TAIL_S} \g<0> || [ $? = 124 ] "
+    text = re.sub(r"^polyglotctl tail .*?(?=#|$)", instead, block, flags=re.MULTILINE)
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", text], cwd=ROOT, env=environment, capture_output=True, text=True,
         timeout=60, check=False,
