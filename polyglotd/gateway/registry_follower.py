@@ -9,7 +9,7 @@ import logging
 import trio
 
 from polyglotd.access.revocation import Revocations, hits
-from polyglotd.gateway.app_changes import AppChanges
+from polyglotd.gateway.app_changes import REVOKED_CODE, AppChanges
 from polyglotd.gateway.clock import WallClock
 from polyglotd.gateway.connections import Connections
 from polyglotd.gateway.directory import REGISTRY_DEADLINE_S, Directory
@@ -23,9 +23,8 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.25
 PAGE = 1_000
 PRUNE_S = 3_600.0
-REVOKED_CODE = 4003
 
-_REASONS = {"token": "token revoked", "user": "user revoked", "key": "API key revoked", "app": "app suspended"}
+_REASONS = {"token": "token revoked", "user": "user revoked", "key": "API key revoked"}
 
 
 class RegistryFollower:

@@ -60,10 +60,6 @@ class Mailbox:
         self.ended = record
         self._wake()
 
-    def wake(self) -> None:
-        """Let a reader look again, as when another takes its place."""
-        self._wake()
-
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
@@ -79,9 +75,6 @@ class VirtualConnections:
         self._next_conn = VIRTUAL_CONN_FIRST
         self._next_sub = VIRTUAL_CONN_FIRST
         self._next_request = 1
-
-    def __len__(self) -> int:
-        return len(self._mailboxes)
 
     def new_conn(self) -> int:
         self._next_conn += 1
