@@ -114,12 +114,13 @@ class Daemon:
             await ensure_admin_token(registry, self.data)
             if self.development:
                 await ensure_development_app(registry)
+            processor = None
             if self.role == "all":
                 position = await store.cursor(log.id)
                 reader = log.reader(STORE_READER, position)
                 processor = Processor(log.id, reader, store, registry, self.settings.kinds, position)
                 await processing.start(processor.run)
-            await self._serve(stop, serving, log, registry, store, broker)
+            await self._serve(stop, serving, log, registry, store, broker, processor)
 
     async def _serve(
         self,
@@ -129,12 +130,13 @@ class Daemon:
         registry: Registry,
         store: EventStore,
         broker: Broker,
+        processor: Processor | None,
     ) -> None:
         plane = AsgiPlane(log, PlaneSettings(host=self.settings.listen.host, port=self.settings.listen.port))
         settings = self._gateway_settings()
         gateway = Gateway(plane=plane, log=log, store=store, registry=registry, broker=broker, settings=settings)
         parts = {"log": "segments", "store": "sqlite", "broker": "memory"}
-        metrics = Measured(plane, gateway, log, store, self.out, per_app=self.settings.metrics.per_app)
+        metrics = Measured(plane, gateway, log, store, processor, self.out, per_app=self.settings.metrics.per_app)
         edge = Edge(
             gateway=gateway,
             registry=registry,

@@ -8,6 +8,7 @@ from polyglotd.gateway.gateway import Gateway
 from polyglotd.log.interface import EventLog
 from polyglotd.model import Unavailable
 from polyglotd.plane.interface import Plane
+from polyglotd.processor.pipeline import Processor
 from polyglotd.store.interface import EventStore, StoreStats
 from polyglotd.telemetry.line_writer import LineWriter
 from polyglotd.telemetry.metrics import Snapshot
@@ -17,12 +18,21 @@ STORE_DEADLINE_S = 2.0
 
 class Measured:
     def __init__(
-        self, plane: Plane, gateway: Gateway, log: EventLog, store: EventStore, out: LineWriter, *, per_app: bool
+        self,
+        plane: Plane,
+        gateway: Gateway,
+        log: EventLog,
+        store: EventStore,
+        processor: Processor | None,
+        out: LineWriter,
+        *,
+        per_app: bool,
     ) -> None:
         self._plane = plane
         self._gateway = gateway
         self._log = log
         self._store = store
+        self._processor = processor
         self._out = out
         self._per_app = per_app
 
@@ -40,6 +50,7 @@ class Measured:
             plane=self._plane.counters(),
             gateway=gateway,
             refusals=refused,
+            processor=None if self._processor is None else self._processor.health(),
             log=self._log.stats(),
             store=store,
             stored_position=stored_position,

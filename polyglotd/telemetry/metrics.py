@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from polyglotd.gateway.requests import AppCounts, GatewayCounters
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
+from polyglotd.processor.pipeline import ProcessorHealth
 from polyglotd.store.interface import StoreStats
 
 APPS_MAX = 1_000  # beyond, the smaller ones are summed under `_other`, which is no app's id
@@ -28,6 +29,7 @@ class Snapshot:
     plane: PlaneCounters | None = None
     gateway: GatewayCounters | None = None
     refusals: Mapping[str, int] = field(default_factory=dict)  # by reason, the gateway's own
+    processor: ProcessorHealth | None = None  # where it is in this process
     log: LogStats | None = None
     store: StoreStats | None = None
     stored_position: int | None = None  # of the log, in the store
@@ -68,6 +70,8 @@ class _SnapshotCollector(Collector):
             yield from _plane(snapshot.plane, snapshot.refusals)
         if snapshot.gateway is not None:
             yield from _gateway(snapshot.gateway)
+        if snapshot.processor is not None:
+            yield from _processor(snapshot.processor)
         if snapshot.log is not None:
             yield from _log(snapshot.log, snapshot.stored_position)
         if snapshot.store is not None:
@@ -115,6 +119,14 @@ def _gateway(counters: GatewayCounters) -> Iterator[Metric]:
     yield _gauge("decisions_running", "Connects, joins and pushes that wait for their answer now.", counters.tasks)
     lost = counters.presence_changes_lost
     yield _counter("presence_changes_lost", "Changes of presence that could not be announced.", lost)
+
+
+def _processor(health: ProcessorHealth) -> Iterator[Metric]:
+    yield _counter("stored_events", "Events that were copied into the store.", health.events_total)
+    yield _counter("store_write_failures", "Writes that the store did not take.", health.failures_total)
+    yield _counter("set_aside_events", "Records that the store refused for good.", health.set_aside_total)
+    yield _counter("pruned_events", "Stored events that were too old.", health.pruned_total)
+    yield _gauge("store_lag_seconds", "How long the oldest event waits that is not stored.", health.lag_s)
 
 
 def _log(stats: LogStats, stored_position: int | None) -> Iterator[Metric]:
