@@ -3,6 +3,7 @@
 Used by `test_kill_9`. They end by themselves when their connection does, and enter everything in a `Ledger`.
 """
 
+import os
 import random
 from typing import Any
 
@@ -17,6 +18,10 @@ KEY = {"X-API-Key": "valid_key_chat-app"}
 LOST = (Lost, Refused, OSError, httpx.TransportError)
 PIPELINE = 8  # publishes of one socket that wait for their reply
 BATCH = 25
+# Characters of an event's data: mostly about so many, now and then some thousand. In the longer runs enough for the
+# log to begin new segments.
+PAD = 200 if os.environ.get("POLYGLOT_TEST_FULL") == "1" else 20
+PAD_MAX = 10_000
 PAGE = 1000
 
 
@@ -32,8 +37,8 @@ class Source:
     def next(self) -> tuple[Name, Any]:
         self._count += 1
         name = Name(self._rng.choice(CHANNELS), self.user, f"id-{self._count}")
-        size = int(self._rng.paretovariate(1.1) * 20)  # mostly small, now and then some ten KiB
-        data = {"n": self._count, "by": self.user, "pad": "ü" * min(size, 10_000)}
+        size = int(self._rng.paretovariate(1.1) * PAD)
+        data = {"n": self._count, "by": self.user, "pad": "ü" * min(size, PAD_MAX)}
         self.ledger.send(name, data)
         return name, data
 
