@@ -61,7 +61,8 @@ def _joined(host: str, port: int, number: int) -> socket.socket:
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
-    _until(connection, b"\r\n\r\n")
+    if b" 101 " not in (answer := _until(connection, b"\r\n\r\n")):
+        raise ConnectionError(f"refused: {answer!r}")
     room = f"room:bench-{number // MEMBERS_OF_A_ROOM}"
     connection.sendall(_frame(as_json(["1", "1", room, "phx_join", {}])))
     _until(connection, b"phx_reply")
@@ -88,10 +89,11 @@ def _heartbeats(sockets: "list[socket.socket]", seconds: float) -> None:
         time.sleep(0.01)
 
 
-def _until(connection: socket.socket, marker: bytes) -> None:
+def _until(connection: socket.socket, marker: bytes) -> bytes:
     received = b""
     while marker not in received:
         piece = connection.recv(65536)
         if not piece:
             raise ConnectionError(f"closed after {received!r}")
         received += piece
+    return received
