@@ -25,7 +25,7 @@ from wsproto.utilities import LocalProtocolError
 
 from polyglotctl.api_path import segment
 from polyglotctl.failure import CommandFailed, RefusedByServer, Unreachable
-from polyglotctl.printable import printable, printable_json
+from polyglotctl.printable import printable
 from polyglotctl.server_address import ServerAddress
 
 CONNECT_TIMEOUT_S = 10.0
@@ -158,7 +158,7 @@ class ChannelTail:
             return
         if self._cursors:
             text = f'{{"event":{text},"cursor":{msgspec.json.encode(message.cursor).decode()}}}'
-        print(printable_json(text) if self._escape else text, flush=True)
+        print(printable(text) if self._escape else text, flush=True)
         if self._left is not None:
             self._left -= 1
             if self._left == 0:

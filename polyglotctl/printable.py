@@ -7,12 +7,10 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-
 
 
 def printable(text: str) -> str:
-    """`text` on one line, what could move a cursor or turn the reading direction written as \\uXXXX."""
-    return _UNSAFE.sub(_escape, text)
+    """`text` on one line, what could move a cursor or turn the reading direction written as \\uXXXX.
 
-
-def printable_json(text: str) -> str:
-    """The same for JSON text without line breaks: the result is the same JSON value."""
+    JSON text without line breaks between its members stays the same JSON value.
+    """
     return _UNSAFE.sub(_escape, text)
 
 

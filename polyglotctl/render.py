@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from polyglotctl.printable import printable, printable_json
+from polyglotctl.printable import printable
 
 
 class Output(StrEnum):
@@ -37,7 +37,7 @@ def show(value: object, output: Output, *, rows: str | None = None) -> None:
 def _json(value: object, indent: int | None = None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     # Line breaks between members are ours; inside strings json has escaped them already.
-    return "\n".join(printable_json(line) for line in text.split("\n")) if sys.stdout.isatty() else text
+    return "\n".join(printable(line) for line in text.split("\n")) if sys.stdout.isatty() else text
 
 
 def _cell(value: object) -> str:
@@ -50,7 +50,7 @@ def _cell(value: object) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return printable(", ".join(value)) or "-"
     if isinstance(value, dict | list):
-        return printable_json(json.dumps(value, ensure_ascii=False)) if value else "-"
+        return printable(json.dumps(value, ensure_ascii=False)) if value else "-"
     return str(value)
 
 

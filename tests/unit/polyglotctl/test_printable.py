@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglotctl.printable import printable, printable_json
+from polyglotctl.printable import printable
 
 UNSAFE = [
     "\x1b",
@@ -37,6 +37,6 @@ def test_letters_of_all_scripts_stay(text: str) -> None:
 
 @given(st.text())
 def test_escaped_json_is_the_same_value(text: str) -> None:
-    shown = printable_json(json.dumps({"name": text}, ensure_ascii=False))
+    shown = printable(json.dumps({"name": text}, ensure_ascii=False))
     assert json.loads(shown) == {"name": text}
     assert not any(character in shown for character in UNSAFE)
