@@ -9,7 +9,7 @@ from polyglotd.gateway.past import Past
 from polyglotd.gateway.plane_port import PlanePort
 from polyglotd.gateway.requests import HistoryPage, HistoryRequest
 from polyglotd.gateway.topics import Topic, Topics, unknown_kind
-from polyglotd.model import Event, Invalid, encode_event, kind_of, new_epoch
+from polyglotd.model import Event, Invalid, envelope_bytes, kind_of, new_epoch
 from polyglotd.plane.interface import WindowPage
 from polyglotd.store.interface import HistoryQuery
 
@@ -106,7 +106,7 @@ def _cut(events: list[Event], limit: int, *, oldest: bool) -> list[Event]:
     kept: list[Event] = []
     size = 0
     for event in events if oldest else reversed(events):
-        size += len(encode_event(event))
+        size += envelope_bytes(event)
         if len(kept) >= limit or (kept and size > BYTES_MAX):
             break
         kept.append(event)

@@ -110,9 +110,10 @@ class Publishing:
     ) -> None:
         crossing: list[int] = []
         commands: list[PublishItem] = []
+        topics = {channel: self._topics.find(app_id, channel) for channel in {items[index].channel for index in good}}
         for index in good:
             item = items[index]
-            topic = self._topics.find(app_id, item.channel)
+            topic = topics[item.channel]
             if topic is None:
                 results[index] = refused.get(item.channel) or Unavailable("the channel could not be opened")
             else:

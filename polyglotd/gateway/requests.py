@@ -1,13 +1,17 @@
-"""What the HTTP edge asks of the gateway, and what it gets: plain data."""
+"""What the HTTP edge asks of the gateway, and what it gets: plain data.
+
+What there is one of for each event of a batch is a Struct, which is made in a third of a frozen dataclass's time.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from polyglotd.model import Event, Limits
 
 
-@dataclass(frozen=True, slots=True)
-class PublishRequest:
+class PublishRequest(Struct, frozen=True):
     """One event to publish, as its publisher wrote it. Names are checked by the gateway."""
 
     channel: str
@@ -16,8 +20,7 @@ class PublishRequest:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """One event was admitted. `duplicate`: it had been before, and this is the first answer again."""
 
     id: str

@@ -32,7 +32,7 @@ from polyglotd.model.errors import (
     UnmatchedTopic,
     UnsupportedMediaType,
 )
-from polyglotd.model.event import Event, encode_event, encode_signal, format_ts, now_us
+from polyglotd.model.event import Event, encode_event, encode_signal, envelope_bytes, format_ts, now_us
 from polyglotd.model.ids import EventIds, new_epoch, new_handle, new_secret
 from polyglotd.model.limits import Limits, LimitsPatch, apply_patch
 from polyglotd.model.names import (
@@ -109,6 +109,7 @@ __all__ = [
     "check_user_id",
     "encode_event",
     "encode_signal",
+    "envelope_bytes",
     "format_ts",
     "kind_of",
     "new_epoch",

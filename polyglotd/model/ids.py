@@ -25,15 +25,20 @@ class EventIds:
     def __init__(self) -> None:
         self._ms = 0
         self._random = 0
+        self._most = ""  # all of the last id but its last four characters, which alone change within a ms
 
     def new(self, ts_us: int) -> str:
         ms = ts_us // 1000
         if ms > self._ms:
             self._ms = ms
             self._random = secrets.randbits(_RANDOM_BITS - 1)  # a spare bit: room to count up in this ms
+            self._most = ""
         else:
             self._random = (self._random + 1) & _RANDOM_MASK
-        return EVENT_ID_PREFIX + _base32((self._ms << _RANDOM_BITS) | self._random, 26)
+        last = self._random & 0xFFFFF
+        if not last or not self._most:
+            self._most = EVENT_ID_PREFIX + _base32(((self._ms << _RANDOM_BITS) | self._random) >> 20, 22)
+        return f"{self._most}{_PAIRS[last >> 10]}{_PAIRS[last & 1023]}"
 
 
 def new_epoch() -> str:

@@ -12,8 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from polyglotd.log.interface import AppForgotten, Meter, ReadRecord
-from polyglotd.model import Event, kind_of
-from polyglotd.store.envelope import envelope_bytes
+from polyglotd.model import Event, envelope_bytes, kind_of
 from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
 
 logger = logging.getLogger(__name__)

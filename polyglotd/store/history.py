@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from polyglotd.log.interface import EventLog, TailMoved
-from polyglotd.model import Event, Unavailable
-from polyglotd.store.envelope import envelope_bytes
+from polyglotd.model import Event, Unavailable, envelope_bytes
 from polyglotd.store.interface import EventPage, EventStore, HistoryQuery
 
 TAIL_PAGE = 500  # events looked at in one read of the log

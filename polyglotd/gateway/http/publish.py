@@ -4,10 +4,10 @@
 the gateway's; so is every name in an event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from polyglotd.gateway.http.answer import Answer, json_answer
 from polyglotd.gateway.http.auth import caller_of
@@ -28,6 +28,7 @@ from polyglotd.model import (
     check_user_id,
     format_ts,
 )
+from polyglotd.protocol.json_text import member_counts
 
 BATCH_EVENTS_MAX = 1000
 BATCH_BYTES_MAX = 8 * 1024 * 1024
@@ -35,6 +36,18 @@ ENVELOPE_BYTES_MAX = 4096  # beside `data`: names, and white space
 
 _string = msgspec.json.Decoder(str)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Item(msgspec.Struct, forbid_unknown_fields=True):
+    """An event of a batch that has the right members."""
+
+    channel: str
+    type: str
+    data: msgspec.Raw | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+
+
+_well_formed_items = msgspec.json.Decoder(list[_Item])
 
 
 async def publish_one(edge: Edge, call: Call) -> Answer:
@@ -72,19 +85,56 @@ async def publish_batch(edge: Edge, call: Call) -> Answer:
     unknown_members(found, ("events",))
     if "events" not in found:
         raise Invalid("events is missing", field="events")
-    items = decode(_items, found["events"], "events")
-    if not 1 <= len(items) <= BATCH_EVENTS_MAX:
-        raise Invalid(f"events has 1 to {BATCH_EVENTS_MAX} events", field="events")
-
     # An event that is wrong by itself does not stop the others: each has a request or a refusal.
-    read = [_item(bytes(item)) for item in items]
+    read = batch_items(found["events"])
     requests = [request for request in read if isinstance(request, PublishRequest)]
     published = iter(await edge.gateway.publish(caller, requests, as_user=as_user) if requests else [])
     results = [_result(next(published) if isinstance(each, PublishRequest) else each) for each in read]
     return json_answer(BatchResults(results=results))
 
 
-def _item(text: bytes) -> PublishRequest | Refusal:
+def batch_items(text: bytes) -> Sequence[PublishRequest | Refusal]:
+    """Each event of a batch, or why it is none. Raises `Invalid` or `Malformed` for the batch as a whole."""
+    items = _well_formed(text)
+    if items is not None:
+        _check_count(items)
+        return [_item(item) for item in items]
+    texts = decode(_items, text, "events")
+    _check_count(texts)
+    return [_item_text(bytes(each)) for each in texts]
+
+
+def _check_count(events: Sized) -> None:
+    if not 1 <= len(events) <= BATCH_EVENTS_MAX:
+        raise Invalid(f"events has 1 to {BATCH_EVENTS_MAX} events", field="events")
+
+
+def _well_formed(text: bytes) -> list[_Item] | None:
+    """The events, where each has the right members, each once: all at once, a fraction of the cost of one by one.
+
+    None where one has not: which one, and what is wrong with it, is then found by taking them one by one.
+    """
+    try:
+        items, counts = _well_formed_items.decode(text), member_counts(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    for item, count in zip(items, counts, strict=True):
+        if count != 2 + (item.data is not UNSET) + (item.id is not UNSET):
+            return None  # the decoder takes the last of repeated members
+    return items
+
+
+def _item(item: _Item) -> PublishRequest | Refusal:
+    try:
+        channel = check_channel(item.channel)
+        id_ = None if item.id is UNSET else check_client_event_id(item.id)
+        data = b"null" if item.data is UNSET else bytes(item.data)
+        return PublishRequest(channel, check_type(item.type), data, id_)
+    except Refusal as refusal:
+        return refusal
+
+
+def _item_text(text: bytes) -> PublishRequest | Refusal:
     try:
         found = object_members(text, "events")
         unknown_members(found, ("channel", "type", "data", "id"))

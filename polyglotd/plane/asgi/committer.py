@@ -31,11 +31,12 @@ class Committer:
 
     def put(self, publication: Publication) -> None:
         """Let an event wait for its turn. Its answer comes in any case. Raises `Unavailable` where too much waits."""
-        if self._waiting_bytes + publication.size > WAITING_BYTES_MAX:
+        size = publication.size
+        if self._waiting_bytes + size > WAITING_BYTES_MAX:
             raise Unavailable("too many events wait for the log")
         publication.wait(for_log=True)
         self._waiting.append(publication)
-        self._waiting_bytes += publication.size
+        self._waiting_bytes += size
         self._kick.set()
 
     async def run(self) -> None:
@@ -49,13 +50,14 @@ class Committer:
 
     def _next_batch(self) -> list[Publication]:
         batch: list[Publication] = []
-        size = 0
+        taken = 0
         while self._waiting:
-            size += self._waiting[0].size
-            if batch and size > BATCH_BYTES_MAX:
+            size = self._waiting[0].size
+            if batch and taken + size > BATCH_BYTES_MAX:
                 break
             batch.append(self._waiting.popleft())
-        self._waiting_bytes -= sum(publication.size for publication in batch)
+            taken += size
+        self._waiting_bytes -= taken
         return batch
 
     async def _commit(self, batch: list[Publication]) -> None:
@@ -68,7 +70,9 @@ class Committer:
                 publication.refuse(refusal)
             return
         for publication, event in zip(batch, events, strict=True):
-            await self._delivery.room_for(publication.size)
+            size = publication.size
+            if not self._delivery.has_room_for(size):
+                await self._delivery.room_for(size)
             if publication.topic.epoch != event.epoch:
                 publication.refuse(Unavailable("the channel began a new epoch meanwhile"))
             else:

@@ -10,7 +10,6 @@ from polyglotd.model import Event
 from polyglotd.plane.asgi.member import Member
 from polyglotd.plane.asgi.state import PlaneState
 from polyglotd.plane.asgi.topic import FanOut, Topic
-from polyglotd.plane.interface import Published
 
 # What may be fanned out in one turn of the loop: half of what a member of a dropping kind keeps of a topic, and what
 # its writer sends in a turn.
@@ -44,18 +43,10 @@ class Delivery:
     def event(self, topic: Topic, event: Event, origin: Member | None, position: int) -> None:
         """Publish the topic's next event. `position`: the log's end after it, 0 where it is not in the log."""
         result = topic.publish(event, origin)
+        size = len(event.data)
         self._state.counters.events_total += 1
-        self._state.records.put_published(
-            Published(
-                topic=topic.topic,
-                first_seq=event.seq,
-                last_seq=event.seq,
-                position=position,
-                size=len(event.data),
-                deliveries=result.deliveries,
-            )
-        )
-        self._finish(result, len(event.data))
+        self._state.records.put_published(topic.topic, event.seq, position, size, result.deliveries)
+        self._finish(result, size)
 
     def signal(self, topic: Topic, type_: str, payload: bytes, origin: Member) -> None:
         self._state.counters.signals_total += 1
@@ -65,9 +56,10 @@ class Delivery:
         self._finish(topic.broadcast(event, payload, presence_only), len(payload))
 
     def _finish(self, result: FanOut, size: int) -> None:
+        if not self._events:
+            self._began.set()
         self._events += 1
         self._bytes += size
-        self._began.set()
         self._state.counters.deliveries_total += result.deliveries
         for member in result.overflowed:
             member.connection.overflow()

@@ -57,24 +57,11 @@ class Publishing:
 
     def publish(self, member: Member, payload: bytes, handle: int) -> None:
         """Take a member's `publish`; the answer may come later."""
-        connection, topic = member.connection, member.topic
-        answer = partial(_answer_publish, connection, handle)
+        answer = partial(_answer_publish, member.connection, handle)
         try:
             content = _content(payload)
-            self._check(member, content)
-            if not self._is_repeat(topic, content.id, connection.user_id, answer):
-                _take_rate(connection)
-                self._admit(
-                    Publication(
-                        topic=topic,
-                        type=content.type,
-                        data=content.data,
-                        id=content.id,
-                        user_id=connection.user_id,
-                        member=member,
-                        answer=answer,
-                    )
-                )
+            _check_may_publish(member)
+            self._take(member.topic, content, member.connection.user_id, member, answer)
         except Refusal as refusal:
             answer(refusal)
 
@@ -83,7 +70,8 @@ class Publishing:
         connection, topic = member.connection, member.topic
         try:
             content = _content(payload)
-            self._check(member, content)
+            _check_may_publish(member)
+            self._check_size(topic, content.data)
             _take_rate(connection)
         except Refusal as refusal:
             _refuse(connection, handle, refusal)
@@ -93,11 +81,6 @@ class Publishing:
         )
         self._delivery.signal(topic, content.type, signal, member)
         _reply(connection, handle, b"{}")
-
-    def _check(self, member: Member, content: _Content) -> None:
-        if not member.may_publish:
-            raise Forbidden("this token may not publish on this channel")
-        self._check_size(member.topic, content.data)
 
     # --- the gateway
 
@@ -112,33 +95,35 @@ class Publishing:
             topic = self._state.topics.get(item.topic)
             if topic is None:
                 raise Unavailable("the channel has just closed")
-            self._check_size(topic, item.data)
-            if not self._is_repeat(topic, item.id, item.user_id, answer):
-                self._admit(
-                    Publication(
-                        topic=topic,
-                        type=item.type,
-                        data=item.data,
-                        id=item.id,
-                        user_id=item.user_id,
-                        member=None,
-                        answer=answer,
-                    )
-                )
+            self._take(topic, item, item.user_id, None, answer)
         except Refusal as refusal:
             answer(refusal)
 
     # --- both
+
+    def _take(
+        self,
+        topic: Topic,
+        content: _Content | PublishItem,
+        user_id: str | None,
+        member: Member | None,
+        answer: Answer,
+    ) -> None:
+        """The checks that members and the gateway share, and in."""
+        self._check_size(topic, content.data)
+        if content.id is not None and self._is_repeat(topic, content.id, user_id, answer):
+            return
+        if member is not None:
+            _take_rate(member.connection)
+        self._admit(Publication(topic, content.type, content.data, content.id, user_id, member, answer))
 
     def _check_size(self, topic: Topic, data: bytes) -> None:
         limit = self._state.apps[topic.app_id].limits.payload_bytes
         if len(data) > limit:
             raise PayloadTooLarge(f"data has at most {limit} bytes", limit=limit)
 
-    def _is_repeat(self, topic: Topic, event_id: str | None, user_id: str | None, answer: Answer) -> bool:
+    def _is_repeat(self, topic: Topic, event_id: str, user_id: str | None, answer: Answer) -> bool:
         """Whether the publisher gave this id before. It then gets, or will get, what the first got."""
-        if event_id is None:
-            return False
         match topic.dedupe.lookup(user_id, event_id, now_us()):
             case Known(seq, ts_us):
                 self._state.counters.duplicates_total += 1
@@ -218,6 +203,11 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
         return _optional_text.decode(fields.get(name, b"null"))
     except msgspec.DecodeError:
         raise Invalid(f"{name} is a string", field=name) from None
+
+
+def _check_may_publish(member: Member) -> None:
+    if not member.may_publish:
+        raise Forbidden("this token may not publish on this channel")
 
 
 def _take_rate(connection: Connection) -> None:

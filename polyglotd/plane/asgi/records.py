@@ -4,6 +4,7 @@ Filled by every part of the plane, emptied by `AsgiPlane.receive`. It drops noth
 for `room` first, so what is unread stays near the bound.
 """
 
+import msgspec
 import trio
 
 from polyglotd.plane.interface import AnyRecord, Published
@@ -13,13 +14,26 @@ from polyglotd.plane.interface import AnyRecord, Published
 BOOKKEEPING_S = 0.005
 
 
+class _Tally(msgspec.Struct, gc=False):
+    """A `Published` in the making."""
+
+    first_seq: int
+    last_seq: int
+    position: int
+    size: int
+    deliveries: int
+
+    def record(self, topic: int) -> Published:
+        return Published(topic, self.first_seq, self.last_seq, self.position, self.size, self.deliveries)
+
+
 class RecordQueue:
     """Oldest first. `Published` records come last of a batch, or before a record of their topic's end."""
 
     def __init__(self, unread_max: int) -> None:
         self._unread_max = unread_max
         self._records: list[AnyRecord] = []
-        self._published: dict[int, Published] = {}
+        self._published: dict[int, _Tally] = {}  # by topic
         self._urgent = trio.Event()
         self._any = trio.Event()
         self._room = trio.Event()
@@ -32,26 +46,23 @@ class RecordQueue:
         if len(self._records) >= self._unread_max and self._room.is_set():
             self._room = trio.Event()
 
-    def put_published(self, record: Published) -> None:
-        """Merge with what was published on the topic since the last batch."""
-        before = self._published.get(record.topic)
-        if before is not None:
-            record = Published(
-                topic=record.topic,
-                first_seq=before.first_seq,
-                last_seq=record.last_seq,
-                position=record.position,
-                size=before.size + record.size,
-                deliveries=before.deliveries + record.deliveries,
-            )
-        self._published[record.topic] = record
-        self._any.set()
+    def put_published(self, topic: int, seq: int, position: int, size: int, deliveries: int) -> None:
+        """Tell of one event, in the record of what was published on the topic since the last batch."""
+        tally = self._published.get(topic)
+        if tally is None:
+            self._published[topic] = _Tally(seq, seq, position, size, deliveries)
+            self._any.set()
+            return
+        tally.last_seq = seq
+        tally.position = position
+        tally.size += size
+        tally.deliveries += deliveries
 
     def flush_published(self, topic: int) -> None:
         """Put what was published on the topic before what comes next: its seqs end here."""
-        record = self._published.pop(topic, None)
-        if record is not None:
-            self.put(record)
+        tally = self._published.pop(topic, None)
+        if tally is not None:
+            self.put(tally.record(topic))
 
     @property
     def has_unread(self) -> bool:
@@ -71,7 +82,7 @@ class RecordQueue:
         if not self._records:
             with trio.move_on_after(BOOKKEEPING_S):
                 await self._urgent.wait()
-        batch = [*self._records, *self._published.values()]
+        batch = [*self._records, *(tally.record(topic) for topic, tally in self._published.items())]
         self._records.clear()
         self._published.clear()
         self._urgent = trio.Event()

@@ -7,12 +7,13 @@ it puts a shared frame into every member's outbox, and says whose was full.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 import trio
 
 from polyglotd.channels.dedupe import Dedupe
 from polyglotd.channels.snapshot import Snapshot
 from polyglotd.channels.window import Window
-from polyglotd.model import Event, EventIds, Limits, Policy, Refusal, encode_event, now_us
+from polyglotd.model import Event, EventIds, Limits, Policy, Refusal, encode_event, envelope_bytes, now_us
 from polyglotd.plane.asgi.member import Member, Stage
 from polyglotd.plane.asgi.wire import EventFrames, MessageFrames
 from polyglotd.plane.interface import Accepted, OpenTopic
@@ -23,9 +24,8 @@ Answer = Callable[[Accepted | Refusal], None]
 """Told once what became of a publish."""
 
 
-@dataclass(slots=True, eq=False)
-class Publication:
-    """An event that was let in and waits for its seq."""
+class Publication(msgspec.Struct, eq=False):
+    """An event that was let in and waits for its seq. (A Struct: made faster than a dataclass, once an event.)"""
 
     topic: "Topic"
     type: str
@@ -34,7 +34,7 @@ class Publication:
     user_id: str | None
     member: Member | None  # who published it, where a member did
     answer: Answer
-    repeats: list[Answer] = field(default_factory=list)  # the same id again meanwhile
+    repeats: list[Answer] = []  # the same id again meanwhile
 
     @property
     def size(self) -> int:
@@ -87,6 +87,9 @@ class FanOut:
     overflowed: list[Member] = field(default_factory=list)
 
 
+NOBODY = FanOut()  # shared: read only
+
+
 class Topic:
     def __init__(self, opened: OpenTopic, limits: Limits) -> None:
         self.topic = opened.topic
@@ -107,7 +110,7 @@ class Topic:
         if opened.window:
             self.window.clear(opened.window[0].seq - 1)
         for event in opened.window:
-            self._remember(event, len(encode_event(event)))
+            self._remember(event, envelope_bytes(event))
 
     @property
     def is_logged(self) -> bool:
@@ -140,15 +143,15 @@ class Topic:
 
     def publish(self, event: Event, origin: Member | None) -> FanOut:
         """Make the event the channel's newest and put it to the members that are up to date."""
-        envelope = encode_event(event)
-        self._remember(event, len(envelope))
+        self._remember(event, envelope_bytes(event))
         self.touch()
         if not self.members:
-            return FanOut()
+            return NOBODY
         if origin is not None and not origin.echo and origin.stage is not Stage.LIVE:
             origin.own.add(event.seq)
         live = (m for m in self.members.values() if m.stage is Stage.LIVE and (m is not origin or m.echo))
-        return self._fan_out(live, EventFrames(self.channel, self.epoch, event.seq, envelope), event.type)
+        frames = EventFrames(self.channel, self.epoch, event.seq, encode_event(event))
+        return self._fan_out(live, frames, event.type)
 
     def signal(self, type_: str, payload: bytes, origin: Member | None) -> FanOut:
         """Put a signal to the members. It gives way like an event, of a type that no event has (it holds a space)."""

@@ -5,7 +5,9 @@ import json
 import pytest
 from http_rig import JSON, MESSAGE, ROOM, HttpRig
 
-from polyglotd.gateway.http.publish import BATCH_BYTES_MAX
+from polyglotd.gateway.http.publish import BATCH_BYTES_MAX, batch_items
+from polyglotd.gateway.requests import PublishRequest
+from polyglotd.model import Refusal
 
 
 async def test_an_event_is_published_and_read_back_byte_for_byte(rig: HttpRig) -> None:
@@ -194,6 +196,37 @@ async def test_a_thousand_events_go_in_one_batch_and_eight_mebibytes_are_its_end
     too_large = await rig.call("POST", "/apps/demo/publish", b" " * (BATCH_BYTES_MAX + 1), JSON, key=rig.key)
     assert (too_large.status, too_large.json["limit"]) == (413, BATCH_BYTES_MAX)
     assert too_large.headers["connection"] == "close"
+
+
+ITEMS = [
+    pytest.param(b'{"channel":"room:a","type":"m"}', id="without data"),
+    pytest.param(b' { "data" : { "a" : [1, 2] } , "channel" : "room:a" , "type" : "m" } ', id="with spaces"),
+    pytest.param(b'{"channel":"room:\\u00e4","type":"\\u006d","data":"\\ud83d\\ude00"}', id="with escapes"),
+    pytest.param(b'{"channel":"room:a","type":"m","data":null,"id":"a-1"}', id="with all"),
+    pytest.param(b'{"channel":"room:a","type":"m","data":{"type":1,"type":2}}', id="keys repeated within data"),
+    pytest.param(b'{"channel":"room:a","type":"m","type":"m"}', id="a repeated key"),
+    pytest.param(b'{"channel":"room:a","type":"m","data":1,"d\\u0061ta":1}', id="a repeated key, escaped"),
+    pytest.param(b'{"channel":"room:a","type":"m","id":null}', id="an id that is null"),
+    pytest.param(b'{"channel":"room:a","type":"m","id":"evt_1"}', id="an id of the server's"),
+    pytest.param(b'{"channel":"room","type":"a b","id":"evt_1"}', id="wrong in every member"),
+    pytest.param(b'{"channel":"room:a","type":"a b","id":"evt_1"}', id="wrong in two members"),
+    pytest.param(b'{"channel":"room:a"}', id="no type"),
+    pytest.param(b'{"channel":"room:a","type":"m","kind":"x"}', id="an unknown member"),
+    pytest.param(b"[]", id="no object"),
+]
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_an_event_is_read_alike_whatever_stands_beside_it(item: bytes) -> None:
+    alone = batch_items(b"[%b]" % item)
+    beside_others = batch_items(b'[%b,{"channel":"room:b","type":"m"},7]' % item)
+    assert [_seen(each) for each in alone] == [_seen(beside_others[0])]
+    assert beside_others[1] == PublishRequest("room:b", "m", b"null", None)
+    assert isinstance(beside_others[2], Refusal)
+
+
+def _seen(item: PublishRequest | Refusal) -> object:
+    return item if isinstance(item, PublishRequest) else (type(item), item.message, item.details())
 
 
 async def test_a_batch_takes_no_idempotency_key(rig: HttpRig) -> None:

@@ -7,15 +7,19 @@ from polyglotd.plane.asgi.records import RecordQueue
 from polyglotd.plane.interface import AnyRecord, MailReady, Published, TopicIdle
 
 
-def published(topic: int, first: int, last: int, deliveries: int = 1) -> Published:
-    return Published(topic, first, last, position=last, size=10, deliveries=deliveries)
+def published(topic: int, first: int, last: int) -> Published:
+    return Published(topic, first, last, position=last, size=10, deliveries=1)
+
+
+def put_published(records: RecordQueue, topic: int, seq: int, deliveries: int = 1) -> None:
+    records.put_published(topic, seq, position=seq, size=10, deliveries=deliveries)
 
 
 async def test_published_events_of_a_topic_become_one_record() -> None:
     records = RecordQueue(10)
-    records.put_published(published(1, 1, 1))
-    records.put_published(published(2, 1, 1))
-    records.put_published(published(1, 2, 2, deliveries=3))
+    put_published(records, 1, 1)
+    put_published(records, 2, 1)
+    put_published(records, 1, 2, deliveries=3)
     records.put(MailReady(7))
     assert await records.take() == [
         MailReady(7),
@@ -26,7 +30,7 @@ async def test_published_events_of_a_topic_become_one_record() -> None:
 
 async def test_what_a_topic_published_can_be_put_before_what_follows() -> None:
     records = RecordQueue(10)
-    records.put_published(published(1, 1, 1))
+    put_published(records, 1, 1)
     records.flush_published(1)
     records.put(TopicIdle(1))
     records.flush_published(1)
@@ -47,15 +51,15 @@ async def test_bookkeeping_gathers_for_a_moment_and_anything_else_comes_at_once(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(take)
         await trio.testing.wait_all_tasks_blocked()
-        records.put_published(published(1, 1, 1))
+        put_published(records, 1, 1)
         await trio.sleep(0.001)
-        records.put_published(published(1, 2, 2))
+        put_published(records, 1, 2)
     assert taken == [(0.005, [Published(1, 1, 2, position=2, size=20, deliveries=2)])]
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(take)
         await trio.testing.wait_all_tasks_blocked()
-        records.put_published(published(1, 3, 3))
+        put_published(records, 1, 3)
         await trio.sleep(0.001)
         records.put(MailReady(7))
     assert taken[1] == (0.001, [MailReady(7), published(1, 3, 3)])
@@ -63,7 +67,7 @@ async def test_bookkeeping_gathers_for_a_moment_and_anything_else_comes_at_once(
 
 async def test_a_cancelled_take_takes_nothing() -> None:
     records = RecordQueue(10)
-    records.put_published(published(1, 1, 1))
+    put_published(records, 1, 1)
     with trio.CancelScope() as scope:
         scope.cancel()
         await records.take()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglotd.protocol.json_text import NoObject, NotJson, RepeatedKey, check_json, members
+from polyglotd.protocol.json_text import NoObject, NotJson, RepeatedKey, check_json, member_counts, members
 
 NO_JSON = {
     "nothing": b"",
@@ -71,6 +71,10 @@ def test_what_is_no_object_has_no_members(text: bytes) -> None:
 def test_a_repeated_key_is_refused(text: bytes) -> None:
     with pytest.raises(RepeatedKey):
         members(text)
+
+
+def test_members_are_counted_as_often_as_they_are_written() -> None:
+    assert member_counts(b'[{"a":1,"b":{"c":1}}, {}, {"a":1,"\\u0061":1,"a":2}]') == [2, 0, 3]
 
 
 @given(st.dictionaries(st.text(), st.sampled_from(KEPT)), st.booleans())

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglotd.model import Event, encode_event
-from polyglotd.store.envelope import envelope_bytes
+from polyglotd.model import Event, encode_event, envelope_bytes
 
 names = st.text(st.characters(codec="utf-8"), max_size=20)
 ascii_names = st.text("abcXYZ09_-.:/", max_size=20)
