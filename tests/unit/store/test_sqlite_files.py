@@ -3,7 +3,7 @@
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import trio
 from contracts.log_events import event, events
 
 from polyglotd.model import NotFound, Unavailable
-from polyglotd.store import read_pool, sqlite_files
+from polyglotd.store import group_commit, read_pool, sqlite_files, sqlite_registry
 from polyglotd.store.interface import HistoryQuery, SchemaTooNew, StoreCorrupt, StoreFault
 from polyglotd.store.sqlite_events import open_sqlite_events
 from polyglotd.store.sqlite_files import EVENTS, REGISTRY, connect, migrate, migrations
@@ -135,29 +135,43 @@ async def test_a_path_that_cant_be_opened_is_a_fault_for_the_operator(tmp_path: 
             pass
 
 
-@pytest.fixture
-def small_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Databases can't grow beyond so many pages: SQLite answers as on a full disk."""
-    pages = [0]
-    real = sqlite_files.connect
+class SmallDisk:
+    """Databases can't grow beyond so many pages: SQLite answers as on a full disk. 0: not small yet."""
 
-    def limited(path: Path) -> sqlite3.Connection:
-        connection = real(path)
-        if pages[0]:
-            connection.execute(f"PRAGMA max_page_count = {pages[0]}")
+    def __init__(self) -> None:
+        self._pages = 0
+        self._connections: list[sqlite3.Connection] = []
+
+    def connect(self, path: Path) -> sqlite3.Connection:
+        connection = sqlite_files.connect(path)
+        self._connections.append(connection)
+        self._limit(connection)
         return connection
 
-    from polyglotd.store import group_commit, sqlite_registry
+    def resize(self, pages: int) -> None:
+        """Also for connections that are open, as long as nobody uses them."""
+        self._pages = pages
+        for connection in self._connections:
+            with suppress(sqlite3.ProgrammingError):  # closed
+                self._limit(connection)
 
-    monkeypatch.setattr(group_commit, "connect", limited)
-    monkeypatch.setattr(sqlite_registry, "connect", limited)
-    return pages
+    def _limit(self, connection: sqlite3.Connection) -> None:
+        if self._pages:
+            connection.execute(f"PRAGMA max_page_count = {self._pages}")
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> SmallDisk:
+    disk = SmallDisk()
+    monkeypatch.setattr(group_commit, "connect", disk.connect)
+    monkeypatch.setattr(sqlite_registry, "connect", disk.connect)
+    return disk
 
 
 async def test_a_full_disk_makes_the_store_unavailable_until_there_is_room(
-    tmp_path: Path, small_disk: list[int]
+    tmp_path: Path, small_disk: SmallDisk
 ) -> None:
-    small_disk[0] = 40
+    small_disk.resize(40)
     async with open_sqlite_events(tmp_path / "events.db") as store:
         await store.append("log_1", [event(1)], 100)
         for _ in range(2):
@@ -166,20 +180,20 @@ async def test_a_full_disk_makes_the_store_unavailable_until_there_is_room(
         assert refusal.value.retry_after_ms > 0
         assert await store.cursor("log_1") == 100
         assert [e.seq for e in (await store.history(HISTORY)).events] == [1]
-        small_disk[0] = 10_000
+        small_disk.resize(10_000)
         await store.append("log_1", events(2, 3_000), 200)
         assert [e.seq for e in (await store.history(HISTORY)).events] == list(range(2_901, 3_001))
 
 
 async def test_a_full_disk_makes_the_registry_unavailable_until_there_is_room(
-    tmp_path: Path, small_disk: list[int]
+    tmp_path: Path, small_disk: SmallDisk
 ) -> None:
-    small_disk[0] = 14
+    small_disk.resize(14)
     async with open_sqlite_registry(tmp_path / "registry.db") as registry:
         with pytest.raises(Unavailable):
             await registry.add_admin_token(b"x" * 100_000, "t", 1)
         assert await registry.admin_tokens() == {}
-        small_disk[0] = 10_000
+        small_disk.resize(10_000)
         await registry.add_admin_token(b"x" * 100_000, "t", 1)
         assert len(await registry.admin_tokens()) == 1
 
