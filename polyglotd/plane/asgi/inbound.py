@@ -29,6 +29,10 @@ class Inbound:
                 return
             self._do(connection, action)
 
+    def has_room_for(self, size: int) -> bool:
+        """Whether `room_for` would return at once."""
+        return self._delivery.has_room_for(size)
+
     async def room_for(self, size: int) -> None:
         """Wait until what so large a frame may publish can be fanned out. Who feeds many at once need not."""
         await self._delivery.room_for(size)

@@ -83,6 +83,7 @@ class AsgiPlane:
                 nursery.start_soon(self._delivery.run)
                 nursery.start_soon(self._committer.run)
                 nursery.start_soon(self._pacer.run)
+                nursery.start_soon(self._state.silence.run)
                 nursery.start_soon(self._sweep)
                 task_status.started(await nursery.start(self._listener.run))
         finally:

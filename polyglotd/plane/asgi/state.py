@@ -17,6 +17,7 @@ from polyglotd.limits.gcra import Gcra
 from polyglotd.model import EventIds, Limits
 from polyglotd.plane.asgi.records import RecordQueue
 from polyglotd.plane.asgi.settings import PlaneSettings
+from polyglotd.plane.asgi.silence import SilenceWatch
 from polyglotd.plane.interface import PlaneCounters
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class PlaneState:
         self.asked: dict[int, Connection] = {}  # pushes that the gateway answers, by their handle
         self.event_ids = EventIds()
         self.tally = OutboxTally()
+        self.silence = SilenceWatch(settings.silence_s)
         self.counters = PlaneCounters(refused_total={})
         self.refused: Counter[str] = Counter()
         self._conns = count(1)
