@@ -7,6 +7,7 @@ Called by `segments` (which writes), `replay` and `segment_reader` (which read).
 """
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 from google_crc32c import value as crc32c
@@ -55,6 +56,7 @@ def channel_key(app_id: str, channel: str, epoch: str) -> bytes:
     return bytes((len(app), len(name), len(epoch_text))) + app + name + epoch_text
 
 
+@lru_cache(maxsize=4096)  # whoever reads the log meets few channels many times
 def split_key(key: bytes) -> tuple[str, str, str]:
     """The app, channel and epoch of a `channel_key`."""
     app_end = 3 + key[0]
@@ -174,18 +176,22 @@ def _decode(buffer: bytes, offset: int, end: int) -> ReadRecord | SegmentHead | 
 
 def _decode_event(buffer: bytes, offset: int, end: int) -> Event:
     head = EVENT_HEAD.unpack_from(buffer, offset)
-    (app_id, channel, epoch, event_id, user, type_), data = _texts(
-        buffer, offset + EVENT_HEAD_BYTES, end, head[9], head[10], head[11], head[4], head[5], head[6]
-    )
+    id_at = offset + EVENT_HEAD_BYTES + head[9] + head[10] + head[11]
+    user_at = id_at + head[4]
+    type_at = user_at + head[5]
+    data_at = type_at + head[6]
+    if data_at > end:
+        raise IndexError("the texts reach beyond the record")
+    app_id, channel, epoch = split_key(buffer[offset + KEY_OFFSET : id_at])
     return Event(
-        id=event_id,
+        id=buffer[id_at:user_at].decode(),
         app_id=app_id,
         channel=channel,
         epoch=epoch,
         seq=head[7],
-        type=type_,
-        data=buffer[data:end],
-        user_id=user or None,
+        type=buffer[type_at:data_at].decode(),
+        data=buffer[data_at:end],
+        user_id=buffer[user_at:type_at].decode() or None,
         ts_us=head[8],
     )
 

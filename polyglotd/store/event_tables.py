@@ -6,6 +6,7 @@ Called by `sqlite_events`, writes in its writer's thread only. Blocking; errors 
 import logging
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
@@ -31,6 +32,7 @@ _INSERTS = {rows: _INSERT + f", {_VALUES}" * (rows - 1) for rows in (256, 128, 6
 _INSERT_NEW = _INSERT + " ON CONFLICT (channel_no, seq) DO NOTHING"
 
 _Row = tuple[int, int, int, int, str, str, str | None, str]
+_Groups = defaultdict[tuple[str, int], list[_Row]]  # by app and UTC day: usage is counted by month
 
 
 class EventWrites:
@@ -55,18 +57,17 @@ class EventWrites:
         row = connection.execute("SELECT position FROM cursors WHERE log_id = ?", (log_id,)).fetchone()
         if row is not None and end <= row[0]:
             return  # it was stored, and whoever stored it was not told
-        groups: dict[tuple[str, str], list[_Row]] = {}  # by app and month, as usage counts them
+        groups: _Groups = defaultdict(list)
         for index, record in enumerate(records):
             if isinstance(record, Event):
-                group = groups.setdefault((record.app_id, _month(record.ts_us // DAY_US)), [])
-                group.append(self._row(connection, index, record))
+                groups[record.app_id, record.ts_us // DAY_US].append(self._row(connection, index, record))
             elif isinstance(record, Meter):
                 if not 0 <= record.events <= INTEGER_MAX or not 0 <= record.bytes <= INTEGER_MAX:
                     raise RecordRefused(index, "a count is out of range")
                 _count(connection, record.app_id, _month(record.ts_us // DAY_US), record.events, record.bytes)
             elif isinstance(record, AppForgotten):
                 self._insert(connection, groups)
-                groups = {}
+                groups.clear()
                 self.forget_app(connection, record.app_id)
         self._insert(connection, groups)
         for refused in set_aside:
@@ -81,13 +82,15 @@ class EventWrites:
             raise RecordRefused(index, "seq or time is out of range")
         try:
             data = event.data.decode()
-            "".join((event.app_id, event.channel, event.epoch, event.id, event.type, event.user_id or "")).encode()
+            if not (event.id.isascii() and event.type.isascii() and (event.user_id or "").isascii()):
+                _check_encodes(event.id, event.type, event.user_id or "")
+            key = (event.app_id, event.channel, event.epoch)
+            numbers = self._channels.get(key)
+            if numbers is None:
+                _check_encodes(*key)
+                numbers = self._numbers(connection, *key)
         except UnicodeError as error:
             raise RecordRefused(index, f"it is not UTF-8: {error}") from error
-        key = (event.app_id, event.channel, event.epoch)
-        numbers = self._channels.get(key)
-        if numbers is None:
-            numbers = self._numbers(connection, *key)
         channel_no, kind_no = numbers
         return channel_no, event.seq, kind_no, event.ts_us, event.id, event.type, event.user_id, data
 
@@ -109,8 +112,8 @@ class EventWrites:
         self._channels[key] = (row[0], kind_no)
         return row[0], kind_no
 
-    def _insert(self, connection: sqlite3.Connection, groups: dict[tuple[str, str], list[_Row]]) -> None:
-        for (app_id, month), rows in groups.items():
+    def _insert(self, connection: sqlite3.Connection, groups: _Groups) -> None:
+        for (app_id, day), rows in groups.items():
             connection.execute("SAVEPOINT rows")
             try:
                 _insert_all(connection, rows)
@@ -120,7 +123,7 @@ class EventWrites:
                 new = [row for row in rows if _is_new(connection, row)]
             connection.execute("RELEASE rows")
             if new:
-                _count(connection, app_id, month, len(new), sum(len(row[7].encode()) for row in new))
+                _count(connection, app_id, _month(day), len(new), sum(len(row[7].encode()) for row in new))
 
     def forget_app(self, connection: sqlite3.Connection, app_id: str) -> None:
         """Usage goes at once, events when `erase` is called. Channels that come later are not touched."""
@@ -178,6 +181,12 @@ class EventWrites:
     def _drop_channel(self, connection: sqlite3.Connection, channel_no: int, key: tuple[str, str, str]) -> None:
         connection.execute("DELETE FROM channels WHERE channel_no = ?", (channel_no,))
         self._channels.pop(key, None)
+
+
+def _check_encodes(*texts: str) -> None:
+    """Raises UnicodeEncodeError for half of a surrogate pair."""
+    for text in texts:
+        text.encode()
 
 
 def _insert_all(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
