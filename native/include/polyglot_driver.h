@@ -57,6 +57,8 @@ void plg_log_set_limit(plg_log *log, uint64_t position);
 int plg_log_sync(plg_log *log, uint64_t position);
 /* Everything before it is durable. Any thread. */
 uint64_t plg_log_durable(const plg_log *log);
+/* 1 after a failed fsync, else 0. Any thread. */
+int plg_log_failed(const plg_log *log);
 /* Go on in a new segment at `first` or further on than the end; `renewed`: the epoch of docs/log-format.md or "".
  * PLG_SYSTEM, with nothing changed. Any thread. */
 int plg_log_begin_segment(plg_log *log, uint64_t first, const char *renewed);

@@ -91,6 +91,8 @@ int plg_log_sync(plg_log* log, uint64_t position) {
 
 uint64_t plg_log_durable(const plg_log* log) { return log->writer.durable(); }
 
+int plg_log_failed(const plg_log* log) { return log->writer.failed() ? 1 : 0; }
+
 int plg_log_begin_segment(plg_log* log, uint64_t first, const char* renewed) {
   try {
     return log->writer.begin_segment(first, renewed) ? 0 : PLG_SYSTEM;

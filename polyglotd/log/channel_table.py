@@ -3,13 +3,12 @@
 Owned by `segments`, filled by `replay` at the start. Pure: positions come in, no file is touched.
 """
 
-from array import array
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from polyglotd.log.interface import ChannelHead
+from polyglotd.log.interface import AppendedRun, ChannelHead
 from polyglotd.log.record import channel_key
+from polyglotd.log.runs import Runs, Spans
 from polyglotd.model import Event
 
 RECENT_IDS_MAX = 10_000  # publishers' own ids a channel (contract, section 2)
@@ -17,8 +16,8 @@ CHUNK_BYTES = 1 << 20  # how much log the store must pass before a channel's ind
 
 
 class ChannelState:
-    """A channel that has a head of its own. `tail` holds the positions of its newest events, one each without a gap
-    up to `seq`: at least those that the store lacks. `ids`: positions of events with a publisher's own id."""
+    """A channel that has a head of its own. `tail`: where its newest events stand, without a gap up to `seq`: at
+    least those that the store lacks. `ids`: where events with a publisher's own id stand."""
 
     __slots__ = ("app_id", "channel", "chunk", "epoch", "ids", "key", "seq", "tail", "ts_us")
 
@@ -29,8 +28,8 @@ class ChannelState:
         self.key = channel_key(app_id, channel, epoch)
         self.seq = seq
         self.ts_us = ts_us  # of its last event, or when its epoch began, if not before
-        self.tail: array[int] | None = None
-        self.ids: array[int] | None = None
+        self.tail: Runs | None = None
+        self.ids: Spans | None = None
         self.chunk = -1  # the chunk of the log in which it was last noted
 
     def begin_epoch(self, epoch: str, key: bytes) -> None:
@@ -41,20 +40,16 @@ class ChannelState:
         self.ids = None
 
     def trim(self, floor: int) -> None:
-        """Forget positions below `floor`: the store has those events."""
+        """Forget what ends below `floor`: the store has those events. A run that begins below it may be left."""
         tail = self.tail
-        if tail is not None and tail[0] < floor:
-            known = bisect_left(tail, floor)
-            if known == len(tail):
+        if tail is not None:
+            if tail.end <= floor:
                 self.tail = None
             else:
-                del tail[:known]
-
-    def tail_first(self) -> int:
-        return self.seq + 1 - (len(self.tail) if self.tail is not None else 0)
+                tail.trim(floor)
 
 
-_Snapshot = tuple[str, bytes, int, "array[int] | None", "array[int] | None"]  # epoch, key, seq, tail, ids
+_Snapshot = tuple[str, bytes, int, Runs | None, Spans | None]  # epoch, key, seq, tail, ids
 
 
 class Steps:
@@ -178,26 +173,51 @@ class ChannelTable:
         self._with_ids.clear()
         self.count = 0
 
+    def follow(self, run: AppendedRun) -> None:
+        """Move the channel's head over events that are in the log. Raises ValueError where they are not the next."""
+        if not (0 < run.first_seq <= run.last_seq and run.start < run.end):
+            raise ValueError(f"this is no run: {run}")
+        state = self.get(run.app_id, run.channel)
+        if state is None or run.epoch != state.epoch:
+            if run.first_seq != 1:
+                raise ValueError(f"{run.app_id} {run.channel}: seq {run.first_seq} begins epoch {run.epoch}")
+            if state is None:
+                state = self.put(run.app_id, run.channel, run.epoch, 0, 0)
+            else:
+                state.begin_epoch(run.epoch, channel_key(run.app_id, run.channel, run.epoch))
+        elif run.first_seq != state.seq + 1:
+            raise ValueError(f"{run.app_id} {run.channel}: seq {run.first_seq} after {state.seq}")
+        elif state.tail is not None and run.start < state.tail.end:
+            raise ValueError(f"{run.app_id} {run.channel}: {run.start} lies before the end of what came before")
+        state.seq = run.last_seq
+        state.ts_us = run.last_ts_us
+        self.note(state, run.first_seq, run.start, run.end)
+        if run.ids_given:
+            self.note_id(state, run.start, run.end)
+
     # --- what the store may lack, and which ids were seen ---
 
-    def note(self, state: ChannelState, position: int, *, id_given: bool) -> None:
-        """The event that moved the state's head stands at `position`."""
-        if state.tail is None:
-            state.tail = array("Q")
-        state.tail.append(position)
-        chunk = position // CHUNK_BYTES
+    def note(self, state: ChannelState, first_seq: int, start: int, end: int) -> None:
+        """The events that moved the state's head, from `first_seq` on, stand between these positions."""
+        tail = state.tail
+        if end <= self._floor:  # the store has read them already
+            state.tail = None
+            return
+        if tail is None or first_seq == 1:
+            state.tail = Runs(first_seq, start, end)
+        else:
+            tail.add(first_seq, start, end)
+        chunk = (end - 1) // CHUNK_BYTES
         if state.chunk != chunk:
             self._note_chunk(state, chunk)
-        if id_given:
-            self.note_id(state, position)
 
-    def note_id(self, state: ChannelState, position: int) -> None:
+    def note_id(self, state: ChannelState, start: int, end: int) -> None:
+        """An event with a publisher's own id, or several, stand between these positions."""
         if state.ids is None:
-            state.ids = array("Q")
+            state.ids = Spans()
             self._with_ids.add(state)
-        state.ids.append(position)
-        if len(state.ids) > 2 * RECENT_IDS_MAX:
-            del state.ids[:-RECENT_IDS_MAX]
+        state.ids.add(start, end)
+        state.ids.keep_newest(RECENT_IDS_MAX)
 
     def replayed(self, states: Iterable[ChannelState], end: int) -> None:
         """Their tails were filled by a replay that ended at `end`."""
@@ -211,37 +231,34 @@ class ChannelTable:
         self._chunks[-1][1].append(state)
 
     def trim(self, floor: int) -> None:
-        """The store has every event below `floor`. Gives memory back chunk by chunk; `tail_of` is exact."""
+        """The store has every event below `floor`. Gives memory back chunk by chunk; `with_tail` looks again."""
         self._floor = max(self._floor, floor)
         while self._chunks and (self._chunks[0][0] + 1) * CHUNK_BYTES <= floor:
             for state in self._chunks.popleft()[1]:
                 state.trim(floor)
 
-    def tail_first(self, app_id: str, channel: str) -> int:
+    def begin_tails(self, floor: int) -> None:
+        """The store is further behind than was thought: what it lacks is learned again from `floor` on."""
+        for state in self.states():
+            state.tail = None
+        self._floor = floor
+
+    def with_tail(self, app_id: str, channel: str) -> ChannelState | None:
+        """The channel, where the store may lack events of it. Its first run may begin below the floor."""
         state = self.get(app_id, channel)
         if state is None:
-            return 1
+            return None
         state.trim(self._floor)
-        return state.tail_first()
+        return None if state.tail is None else state
 
-    def tail_positions(self, app_id: str, channel: str, after: int, before: int) -> "array[int]":
-        """Positions of the channel's events with after < seq < before that the store may lack."""
-        first = self.tail_first(app_id, channel)
-        state = self.get(app_id, channel)
-        if state is None or state.tail is None:
-            return array("Q")
-        start = max(0, after + 1 - first)
-        return state.tail[start : max(start, before - first)]
+    @property
+    def floor(self) -> int:
+        """The store has every event below this position."""
+        return self._floor
 
     def trim_ids(self, floor: int) -> None:
         """No id below this position is within the dedupe window any more."""
         for state in list(self._with_ids):
-            ids = state.ids
-            if ids is not None and ids[0] < floor:
-                old = bisect_left(ids, floor)
-                if old == len(ids):
-                    state.ids = None
-                else:
-                    del ids[:old]
-            if state.ids is None:
+            if state.ids is None or not state.ids.trim(floor):
+                state.ids = None
                 self._with_ids.discard(state)

@@ -5,37 +5,23 @@ the kernel may have dropped the pages, so the log is given up and says so.
 """
 
 import logging
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 
-from polyglotd.log.segment_files import sync_directory
-from polyglotd.log.segment_writer import SegmentWriter
+from polyglotd.log.writer import Writer
 from polyglotd.model import Unavailable
 
 logger = logging.getLogger(__name__)
 
 
 class GroupSync:
-    def __init__(
-        self,
-        directory: Path,
-        writer: SegmentWriter,
-        *,
-        on_durable: Callable[[int], None],
-        on_failed: Callable[[], None],
-    ) -> None:
-        self._directory = directory
+    def __init__(self, writer: Writer, *, on_durable: Callable[[], None], on_failed: Callable[[], None]) -> None:
         self._writer = writer
         self._on_durable = on_durable
         self._on_failed = on_failed
-        self._thread = trio.CapacityLimiter(1)
         self._running = False
         self._waiting = trio.lowlevel.ParkingLot()
-        self._named = False  # the newest segment's name in the directory is durable
-        self.durable = 0
         self.failed: str | None = None
 
     def check(self) -> None:
@@ -45,7 +31,7 @@ class GroupSync:
 
     async def reach(self, position: int) -> None:
         """Return when everything before `position` is durable. Cancelled: nothing is lost."""
-        while self.durable < position:
+        while self._writer.durable < position:
             self.check()
             if self._running:
                 await self._waiting.park()
@@ -56,24 +42,18 @@ class GroupSync:
     async def _sync(self) -> None:
         """One fsync for what is there now; whoever runs it does so for all who came meanwhile."""
         self._running = True
-        target = self._writer.end
-        descriptors = self._writer.descriptors()
         try:
-            await trio.to_thread.run_sync(self._fsync, descriptors, limiter=self._thread)
-            self.durable = target
-            self._writer.close_rolled(descriptors[:-1])
-            self._on_durable(target)
+            await self._writer.sync()
+            self._on_durable()
         except OSError as error:
-            self.failed = str(error)
-            logger.critical("fsync of the event log failed; it takes no events until the next start: %s", error)
-            self._on_failed()
+            self.give_up(str(error))
         finally:
             self._running = False
             self._waiting.unpark_all()
 
-    def _fsync(self, descriptors: list[int]) -> None:
-        for fd in descriptors:
-            os.fdatasync(fd)
-        if not self._named or len(descriptors) > 1:
-            sync_directory(self._directory)
-            self._named = True
+    def give_up(self, why: str) -> None:
+        """An fsync failed, here or at the driver's hands: the log takes nothing any more."""
+        if self.failed is None:
+            self.failed = why
+            logger.critical("fsync of the event log failed; it takes no events until the next start: %s", why)
+            self._on_failed()

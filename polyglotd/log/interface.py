@@ -53,6 +53,23 @@ class AppForgotten(msgspec.Struct, frozen=True, array_like=True):
     epoch: str
 
 
+class AppendedRun(msgspec.Struct, frozen=True, array_like=True):
+    """Events of one channel that a plane has written to the log by itself, next to each other in seq.
+
+    All of them stand between the positions `start` and `end`, in order, among other records.
+    """
+
+    app_id: str
+    channel: str
+    epoch: str
+    first_seq: int
+    last_seq: int
+    last_ts_us: int
+    start: int
+    end: int
+    ids_given: bool  # some of them have a publisher's own id
+
+
 LogRecord = Event | Meter
 """What a plane appends."""
 
@@ -130,6 +147,10 @@ class LogReader(Protocol):
     async def commit(self, position: int) -> None:
         """Let the log go before `position`: segments that end there may be removed. Raises `Unavailable` where that
         can't be said to the log's owner now; a later commit says it too. Cancelled: repeat it."""
+
+    @property
+    def position(self) -> int:
+        """Every record before it was returned. It also moves over what is no record of the log's users."""
 
     @property
     def end(self) -> int:

@@ -5,8 +5,8 @@
     12 (unused u32)
     16 boot 16 bytes  of the machine's boot, so that a lost page cache is noticed; zeros where it is not known
 
-Written in place by the log's owner, 8 bytes after each append; read by readers in other processes. The owner holds an
-exclusive flock on it: who has the lock has the log.
+Written in place by the log's owner, 8 bytes after each append (the writer in C++ stores them into the mapped file);
+read by readers in other processes. The owner holds an exclusive flock on it: who has the lock has the log.
 """
 
 import fcntl
@@ -78,6 +78,10 @@ class Mark:
     def set_end(self, end: int) -> None:
         """Acknowledge everything before `end`. Into the page cache only."""
         os.pwrite(self._fd, _END.pack(end), 0)
+
+    def fileno(self) -> int:
+        """For a writer in C++, which moves the end by itself."""
+        return self._fd
 
     def close(self) -> None:
         os.close(self._fd)

@@ -58,6 +58,12 @@ class OpenedLog:
     repairs: list[Repair] = field(default_factory=list)
     records: int = 0  # that the start had to look at
 
+    def release(self) -> None:
+        """Where it is not appended to after all."""
+        for fd in (self.fd, *self.unsynced):
+            os.close(fd)
+        self.mark.close()
+
 
 def open_log(directory: Path, settings: LogSettings, now_us: int) -> OpenedLog:
     """Raises `LogFault` (`LogCorrupt`, `LogInUse`), and OSError where the directory can't be used."""

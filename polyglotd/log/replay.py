@@ -5,7 +5,6 @@ bytes of app, channel and epoch are looked up as they stand.
 """
 
 import re
-from array import array
 
 from google_crc32c import value as crc32c
 
@@ -25,6 +24,7 @@ from polyglotd.log.record import (
     decode_record,
     split_key,
 )
+from polyglotd.log.runs import Runs
 from polyglotd.log.segment_files import Segment
 
 _OTHER_BODY_MAX = 4096  # records that are no events are names and counts
@@ -101,12 +101,14 @@ class Replay:
                             state = self._state(key, moves_heads=moves_heads)
                         if state is not None:
                             if first + offset >= tail_from:
-                                if state.tail is None:
-                                    state.tail = array("Q")
+                                tail = state.tail
+                                if tail is None or seq == 1:
+                                    state.tail = Runs(seq, first + offset, first + end)
                                     self._with_tail.add(state)
-                                state.tail.append(first + offset)
+                                else:
+                                    tail.add(seq, first + offset, first + end)
                             if flags & ID_GIVEN and ts_us >= self._ids_since_us:
-                                table.note_id(state, first + offset)
+                                table.note_id(state, first + offset, first + end)
                                 segment.ids_until_us = max(segment.ids_until_us, ts_us)
                             if moves_heads:
                                 state.seq = seq

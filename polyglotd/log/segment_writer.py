@@ -1,6 +1,7 @@
 """Write batches to the newest segment: all of a batch or nothing, in one call.
 
-Owned by `segments`. Blocking, for the page cache only. Knows bytes and positions, not records.
+Owned by `segments`. Blocking, for the page cache only. Knows bytes and positions, not records. The reference for the
+writer in C++ (native/src/log/log_writer.h), and what runs where that is not there.
 """
 
 import contextlib
@@ -9,17 +10,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import trio
+
 from polyglotd.log.mark import Mark
 from polyglotd.log.record import SegmentHead
-from polyglotd.log.segment_files import Segment, create_segment
-from polyglotd.model import Unavailable
+from polyglotd.log.segment_files import Segment, create_segment, sync_directory
+from polyglotd.log.writer import Refusals, full
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_MS = 1_000  # disks fill up and empty in seconds, not in milliseconds
-
 
 class SegmentWriter:
+    """Satisfies `Writer`."""
+
     def __init__(
         self,
         directory: Path,
@@ -34,7 +37,7 @@ class SegmentWriter:
         clock: Callable[[], int],
     ) -> None:
         """`unsynced`: descriptors of full segments that may not be durable.
-        `acknowledge`: move the mark with each write; else whoever syncs moves it."""
+        `acknowledge`: move the mark with each write; else with each sync."""
         self._directory = directory
         self._log_id = log_id
         self._mark = mark
@@ -44,60 +47,88 @@ class SegmentWriter:
         self._clock = clock
         self._torn = False  # bytes lie behind the end that could not be cut off
         self._head_bytes = 0  # size of the newest segment's head, where we wrote it: what is no larger is empty
-        self._full = False  # the last write failed: says so once
+        self._rolled = list(unsynced)  # descriptors of full segments that are not synced yet
+        self._named = False  # the newest segment's name in the directory is durable
+        self._refusals = Refusals()
+        self._thread = trio.CapacityLimiter(1)
         self.segments = segments
-        self.rolled = list(unsynced)  # descriptors of full segments that are not synced yet
-
-    @property
-    def current(self) -> Segment:
-        return self.segments[-1]
+        self.limit = 1 << 63
+        self.durable = 0
 
     @property
     def end(self) -> int:
         return self.segments[-1].end
 
-    def write(self, data: bytes) -> int:
-        """Append the bytes; the position of the first. Raises `Unavailable`, with nothing appended."""
+    @property
+    def known(self) -> int:
+        return self.end
+
+    @property
+    def acknowledged(self) -> int:
+        return self.end if self._acknowledge else self.durable
+
+    def write(self, data: bytes, *, bounded: bool) -> int:
+        if bounded and self.end + len(data) > self.limit:
+            raise full()
         try:
             if self._torn:
-                os.ftruncate(self._fd, self.current.size)
+                os.ftruncate(self._fd, self.segments[-1].size)
                 self._torn = False
-            if self.current.size + len(data) > self._segment_bytes and self.current.size > self._head_bytes:
-                self.begin_segment(self.end)
-            segment = self.current
+            segment = self.segments[-1]
+            if segment.size + len(data) > self._segment_bytes and segment.size > self._head_bytes:
+                self.begin_segment(segment.end)
+                segment = self.segments[-1]
             start = segment.end
             self._write_at_end(segment, data)
         except OSError as error:
-            raise self._refused(error) from error
-        if self._full:
-            self._full = False
-            logger.warning("the event log takes events again")
+            raise self._refusals.by_disk(error) from error
+        self._refusals.over()
         return start
 
     def begin_segment(self, first: int, *, renewed: str = "") -> None:
-        """Go on in a new segment, at `first` or further on than the end. Raises OSError, with nothing changed."""
         head = SegmentHead(self.end, self._clock(), self._log_id, renewed)
         segment, fd = create_segment(self._directory, first, head)
-        self.rolled.append(self._fd)
+        if renewed:
+            try:
+                os.fsync(fd)
+                sync_directory(self._directory)
+            except OSError:
+                os.close(fd)
+                segment.path.unlink()
+                raise
+        self._rolled.append(self._fd)
         self._fd = fd
         self.segments.append(segment)
         self._head_bytes = segment.size
+        if renewed and self._acknowledge:
+            self._mark.set_end(segment.end)
 
-    def descriptors(self) -> list[int]:
-        """What has to be synced for everything up to the end to be durable; full segments first."""
-        return [*self.rolled, self._fd]
+    async def sync(self) -> None:
+        target = self.end
+        descriptors = [*self._rolled, self._fd]
+        await trio.to_thread.run_sync(self._sync, descriptors, limiter=self._thread)
+        for fd in descriptors[:-1]:
+            self._rolled.remove(fd)
+            os.close(fd)
+        self.durable = target
+        if not self._acknowledge:
+            try:
+                self._mark.set_end(target)
+            except OSError as error:  # readers in other processes wait for the next one
+                logger.warning("the event log's mark can't be written: %s", error)
 
-    def close_rolled(self, synced: list[int]) -> None:
-        for fd in synced:
-            if fd in self.rolled:
-                self.rolled.remove(fd)
-                os.close(fd)
+    def _sync(self, descriptors: list[int]) -> None:
+        for fd in descriptors:
+            os.fdatasync(fd)
+        if not self._named or len(descriptors) > 1:
+            sync_directory(self._directory)
+            self._named = True
 
     def close(self) -> None:
         if self._torn:
             with contextlib.suppress(OSError):  # the next start cuts it off
-                os.ftruncate(self._fd, self.current.size)
-        for fd in self.descriptors():
+                os.ftruncate(self._fd, self.segments[-1].size)
+        for fd in (*self._rolled, self._fd):
             os.close(fd)
 
     def _write_at_end(self, segment: Segment, data: bytes) -> None:
@@ -114,9 +145,3 @@ class SegmentWriter:
                 self._torn = True
             raise
         segment.size += written
-
-    def _refused(self, error: OSError) -> Unavailable:
-        if not self._full:
-            self._full = True
-            logger.error("the event log can't be written to, events are refused until it can: %s", error)
-        return Unavailable("the event log can't be written to", retry_after_ms=RETRY_AFTER_MS)

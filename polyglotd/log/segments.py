@@ -5,10 +5,9 @@ heads and tails. Everything that is not async runs on the trio thread and blocks
 """
 
 import logging
-import os
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -28,7 +27,7 @@ from polyglotd.log.interface import (
 )
 from polyglotd.log.mark import Left, boot_id
 from polyglotd.log.opening import DEDUPE_WINDOW_US, OpenedLog, Repair, open_log, renew
-from polyglotd.log.places import read_events, read_recent_ids
+from polyglotd.log.places import first_event, read_events, read_recent_ids
 from polyglotd.log.record import (
     FRAME_BYTES,
     ID_GIVEN,
@@ -38,10 +37,12 @@ from polyglotd.log.record import (
     encode_meter,
 )
 from polyglotd.log.replay import Replay
+from polyglotd.log.runs import Part
 from polyglotd.log.segment_files import read_head
 from polyglotd.log.segment_reader import SegmentReader
-from polyglotd.log.segment_writer import RETRY_AFTER_MS, SegmentWriter
+from polyglotd.log.segment_writer import SegmentWriter
 from polyglotd.log.upkeep import Cursors, Upkeep
+from polyglotd.log.writer import Writer
 from polyglotd.model import Event, Unavailable, new_epoch, now_us
 
 logger = logging.getLogger(__name__)
@@ -55,30 +56,20 @@ class SegmentLog:
     """Satisfies `EventLog`."""
 
     def __init__(
-        self, directory: Path, settings: LogSettings, opened: OpenedLog, clock: Callable[[], int] = now_us
+        self, directory: Path, settings: LogSettings, opened: OpenedLog, writer: Writer, clock: Callable[[], int]
     ) -> None:
         self._directory = directory
         self._settings = settings
         self._clock = clock
         self._table = opened.table
         self._mark = opened.mark
-        self._known_from = opened.tail_from  # the table knows the position of every event from here on
+        self._known_from = opened.tail_from  # the table knows where every event from here on stands
         self._acknowledged_at_once = settings.sync != "always"
         self._arrivals = trio.lowlevel.ParkingLot()
         self._readers: list[SegmentReader] = []
         self._reads = trio.CapacityLimiter(READS_MAX)
-        self._writer = SegmentWriter(
-            directory,
-            opened.log_id,
-            opened.mark,
-            opened.segments,
-            opened.fd,
-            unsynced=opened.unsynced,
-            segment_bytes=settings.segment_bytes,
-            acknowledge=self._acknowledged_at_once,
-            clock=clock,
-        )
-        self._sync = GroupSync(directory, self._writer, on_durable=self._on_durable, on_failed=self._on_failed)
+        self._writer = writer
+        self._sync = GroupSync(writer, on_durable=self._on_durable, on_failed=self._on_failed)
         self._cursors = Cursors(opened.cursors)
         self._upkeep = Upkeep(
             directory,
@@ -118,33 +109,38 @@ class SegmentLog:
         table = self._table
         steps = Steps()
         parts: list[bytes] = []
-        notes: list[tuple[ChannelState, int, bool]] = []  # what is true once it is written
+        runs: list[tuple[ChannelState, int, int]] = []  # channel, first seq, offset: true once it is written
+        ids: list[tuple[ChannelState, int, int, int]] = []  # channel, offset, offset behind it, ts
+        of: ChannelState | None = None  # whose run the last one is
         size = 0
         try:
             for record in records:
                 if type(record) is Event:
                     state = table.advance(record, steps)
                     part = encode_event_record(record, state.key)
-                    notes.append((state, size, bool(part[FRAME_BYTES + 1] & ID_GIVEN)))
+                    if state is not of or record.seq == 1:
+                        of = state
+                        runs.append((state, record.seq, size))
+                    if part[FRAME_BYTES + 1] & ID_GIVEN:
+                        ids.append((state, size, size + len(part), record.ts_us))
                 else:
                     assert not isinstance(record, Event)
                     part = encode_meter(record)
                 parts.append(part)
                 size += len(part)
-            if notes:
-                self._check_room(size)
-            position = self._writer.write(b"".join(parts))
+            position = self._writer.write(b"".join(parts), bounded=bool(runs))
         except BaseException:
             steps.undo(table)
             raise
-        for state, offset, id_given in notes:
-            table.note(state, position + offset, id_given=id_given)
-            if id_given:
-                segment = self._writer.current
-                segment.ids_until_us = max(segment.ids_until_us, state.ts_us)
-        position += size
+        runs_end = position + size
+        for index, (state, first_seq, offset) in enumerate(runs, 1):
+            end = position + runs[index][2] if index < len(runs) else runs_end
+            table.note(state, first_seq, position + offset, end)
+        for state, offset, end_offset, ts_us in ids:
+            table.note_id(state, position + offset, position + end_offset)
+            self._note_ids_of_segments(position, runs_end, ts_us)
         self._arrived()
-        return position
+        return runs_end
 
     async def synced(self, position: int) -> None:
         if self._settings.sync == "always":
@@ -154,22 +150,29 @@ class SegmentLog:
 
     def begin_epoch(self, app_id: str, channel: str, epoch: str) -> None:
         self._sync.check()
-        self._writer.write(encode_epoch_begun(EpochBegun(app_id, channel, epoch)))
+        position = self._writer.write(encode_epoch_begun(EpochBegun(app_id, channel, epoch)), bounded=False)
         self._table.begin_epoch(app_id, channel, epoch, self._clock())
+        self._past_ended(app_id, channel, position)
         self._arrived()
 
     def forget_app(self, app_id: str) -> None:
         self._sync.check()
         epoch = new_epoch()
-        self._writer.write(encode_app_forgotten(AppForgotten(app_id, epoch)))
+        position = self._writer.write(encode_app_forgotten(AppForgotten(app_id, epoch)), bounded=False)
         self._table.forget_app(app_id, epoch)
+        self._past_ended(app_id, None, position)
         self._arrived()
 
-    def _check_room(self, size: int) -> None:
-        if self._upkeep.unread_bytes() + size > self._settings.bytes_max:
-            raise Unavailable(
-                "the event log is full: its readers are behind by [log] bytes_max", retry_after_ms=RETRY_AFTER_MS
-            )
+    def _past_ended(self, app_id: str, channel: str | None, position: int) -> None:
+        """The past of the channel, or of all of the app's, ends at this position. For who is told of events late."""
+
+    def _note_ids_of_segments(self, start: int, end: int, ts_us: int) -> None:
+        """Publishers' own ids stand between these positions, none younger than this."""
+        for segment in reversed(self._writer.segments):
+            if segment.first < end:
+                segment.ids_until_us = max(segment.ids_until_us, ts_us)
+            if segment.first <= start:
+                break
 
     def _arrived(self) -> None:
         if self._acknowledged_at_once:
@@ -189,7 +192,7 @@ class SegmentLog:
                 state
                 for state in states[start : start + FORGET_SLICE]
                 if table.get(state.app_id, state.channel) is state
-                and table.tail_first(state.app_id, state.channel) == state.seq + 1
+                and table.with_tail(state.app_id, state.channel) is None
                 and may_forget(state.app_id, state.channel, state.ts_us)
             ]
             if idle:
@@ -205,34 +208,65 @@ class SegmentLog:
         state = self._table.get(app_id, channel)
         if state is None or state.ids is None:
             return []
-        since = self._clock() - DEDUPE_WINDOW_US
         segments = self._writer.segments
-        present = bisect_left(state.ids, segments[0].first)  # segments go when their ids are old, not the other way
-        recent = read_recent_ids(segments, state.ids[max(present, len(state.ids) - RECENT_IDS_MAX) :])
-        return [known for known in recent if known.ts_us >= since]
+        first = segments[0].first  # segments go when their ids are old, not the other way
+        return read_recent_ids(
+            segments,
+            state.key,
+            [(max(start, first), end) for start, end in state.ids.newest_first() if end > first],
+            since_us=self._clock() - DEDUPE_WINDOW_US,
+            limit=RECENT_IDS_MAX,
+        )
 
     def tail_first(self, app_id: str, channel: str) -> int:
-        return self._table.tail_first(app_id, channel)
+        state = self._state_with_tail(app_id, channel)
+        if state is None:
+            return self._table.head(app_id, channel).seq + 1
+        assert state.tail is not None
+        return state.tail.first_seq
+
+    def _state_with_tail(self, app_id: str, channel: str) -> ChannelState | None:
+        """The channel, where the store may lack events of it; its tail begins with the first of them."""
+        state = self._table.with_tail(app_id, channel)
+        if state is None or state.tail is None:
+            return None
+        floor = self._table.floor
+        if state.tail.first_start < floor:  # the store is in the middle of a run: look where
+            found = first_event(self._writer.segments, state.key, floor, state.tail.end)
+            if found is None:
+                state.tail = None
+                return None
+            state.tail.begin_at(*found)
+        return state
 
     async def tail(
         self, app_id: str, channel: str, after: int, before: int, *, limit: int = 1_000, newest: bool = True
     ) -> Sequence[Event]:
-        positions = self._table.tail_positions(app_id, channel, after, before)
-        if not self._acknowledged_at_once:  # what is not durable yet, nobody sees
-            del positions[bisect_left(positions, self.readable_end) :]
-        chosen = positions[-limit:] if newest else positions[:limit]
-        if not chosen:
+        state = self._state_with_tail(app_id, channel)
+        visible = self.readable_end  # with `always`: what is not durable yet, nobody sees
+        parts: Sequence[Part] = ()
+        if state is not None:
+            assert state.tail is not None
+            first, last = max(after + 1, state.tail.first_seq), min(before - 1, state.seq)
+            if not newest:
+                last = min(last, first + limit - 1)
+            elif state.tail.end <= visible:
+                first = max(first, last - limit + 1)
+            if first <= last:
+                parts = state.tail.parts(first, last, state.seq)
+        if state is None or not parts:
             await trio.lowlevel.checkpoint()
             return []
+        read = partial(read_events, visible=visible, limit=limit, newest=newest)
         segments = list(self._writer.segments)
-        return await trio.to_thread.run_sync(read_events, segments, chosen, limiter=self._reads)
+        return await trio.to_thread.run_sync(read, segments, state.key, parts, limiter=self._reads)
 
     # --- readers ---
 
     @property
     def readable_end(self) -> int:
         """Readers see what is acknowledged: with `always`, what is durable."""
-        return self._writer.end if self._acknowledged_at_once else self._sync.durable
+        return self._writer.acknowledged
 
     def reader(self, name: str, position: int) -> SegmentReader:
         if position > self._writer.end:
@@ -241,13 +275,11 @@ class SegmentLog:
             self._learn_positions(position)
         self._cursors.own.add(name)
         self._cursors.positions[name] = position
-        if name == STORE_READER:
-            self._table.trim(position)
+        self._upkeep.cursors_moved()
 
         async def let_go(done: int) -> None:
             self._cursors.positions[name] = max(done, self._cursors.positions[name])
-            if name == STORE_READER:
-                self._table.trim(done)
+            self._upkeep.cursors_moved()
             await trio.lowlevel.checkpoint()
 
         reader = SegmentReader(
@@ -266,15 +298,11 @@ class SegmentLog:
         """The reader has read what this log does not hold: an older copy of the directory was put back."""
         epoch = new_epoch()
         self._writer.begin_segment(position, renewed=epoch)
-        os.fsync(self._writer.descriptors()[-1])
-        if self._acknowledged_at_once:
-            self._mark.set_end(self._writer.end)
         renew(self._table, epoch, f"the reader {name!r} has read on to position {position}, beyond the end", position)
 
     def _learn_positions(self, position: int) -> None:
         """The store is further behind than the copy of its cursor said: read the segments again from there."""
-        for state in self._table.states():
-            state.tail = None
+        self._table.begin_tails(position)
         replay = Replay(self._table, heads_from=self._writer.end, tail_from=position, ids_since_us=1 << 62)
         for segment in self._writer.segments:
             if segment.end > position:
@@ -290,18 +318,14 @@ class SegmentLog:
     async def _sync_by_interval(self) -> None:
         while self._sync.failed is None:
             await trio.sleep(self._settings.sync_interval_ms / 1000)
-            if self._sync.durable < self._writer.end:
+            if self._writer.durable < self._writer.end:
                 try:
                     await self._sync.reach(self._writer.end)
                 except Unavailable:
                     return  # said already; whoever appends is told
 
-    def _on_durable(self, position: int) -> None:
+    def _on_durable(self) -> None:
         if not self._acknowledged_at_once:
-            try:
-                self._mark.set_end(position)
-            except OSError as error:  # readers in other processes wait for the next one
-                logger.warning("the event log's mark can't be written: %s", error)
             self._arrivals.unpark_all()
 
     def _on_failed(self) -> None:
@@ -349,13 +373,31 @@ async def open_segments(
     OSError where the directory can't be used.
     """
     opened = await trio.to_thread.run_sync(open_log, directory, settings, clock())
-    log = SegmentLog(directory, settings, opened, clock)
+    writer = SegmentWriter(
+        directory,
+        opened.log_id,
+        opened.mark,
+        opened.segments,
+        opened.fd,
+        unsynced=opened.unsynced,
+        segment_bytes=settings.segment_bytes,
+        acknowledge=settings.sync != "always",
+        clock=clock,
+    )
+    log = SegmentLog(directory, settings, opened, writer, clock)
+    async with running(log):
+        yield log
+
+
+@asynccontextmanager
+async def running(log: SegmentLog) -> AsyncIterator[None]:
+    """Run its background work, and close it at the end."""
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(log.run)
             try:
-                yield log
+                yield
             except Exception as error:
                 failure = error  # it rises as itself, not in a group
             nursery.cancel_scope.cancel()

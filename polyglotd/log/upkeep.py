@@ -19,7 +19,7 @@ from polyglotd.log.durability import GroupSync
 from polyglotd.log.interface import STORE_READER
 from polyglotd.log.opening import DEDUPE_WINDOW_US
 from polyglotd.log.segment_files import Segment
-from polyglotd.log.segment_writer import SegmentWriter
+from polyglotd.log.writer import Writer
 from polyglotd.model import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Upkeep:
         directory: Path,
         log_id: str,
         table: ChannelTable,
-        writer: SegmentWriter,
+        writer: Writer,
         sync: GroupSync,
         cursors: Cursors,
         *,
@@ -75,6 +75,7 @@ class Upkeep:
         self._moments: deque[tuple[int, int]] = deque()  # (when, the log's end then), within the dedupe window
         self._not_before_tick = 0
         self._alerted = False
+        self.cursors_moved()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled, which is safe at any await."""
@@ -98,7 +99,7 @@ class Upkeep:
 
     async def write_checkpoint(self) -> None:
         """Raises OSError, or `Unavailable` where the log has failed."""
-        position = self._writer.end
+        position = self._writer.known
         await self._sync.reach(position)
         await trio.to_thread.run_sync(
             write_checkpoint, self._directory, self._log_id, position, self._table, limiter=self._thread
@@ -106,20 +107,29 @@ class Upkeep:
         self._checkpoint = position
 
     async def close(self) -> None:
-        """The last checkpoint and cursors. Raises as `write_checkpoint`."""
+        """The last checkpoint and cursors, and all is durable. Raises as `write_checkpoint`."""
+        await self._sync.reach(self._writer.end)
         await self.write_checkpoint()
         await self._write_cursors()
 
+    def cursors_moved(self) -> None:
+        """Events may go on to `bytes_max` beyond what every reader has let go, and the store has some more."""
+        self._writer.limit = self._floor() + self._bytes_max
+        self._table.trim(self._cursors.positions.get(STORE_READER, 0))
+
     def unread_bytes(self) -> int:
+        return self._writer.end - self._floor()
+
+    def _floor(self) -> int:
         first = self._writer.segments[0].first
-        return self._writer.end - max(first, self._cursors.floor(first))
+        return max(first, self._cursors.floor(first))
 
     async def _read_cursors(self) -> None:
         if self.unread_bytes() == 0 and len(self._writer.segments) == 1:
             return  # nothing to let go
         others = await trio.to_thread.run_sync(self._others, limiter=self._thread)
         self._cursors.set_others(others)
-        self._table.trim(self._cursors.positions.get(STORE_READER, 0))
+        self.cursors_moved()
 
     def _others(self) -> dict[str, int]:
         return read_cursors(self._directory, self._log_id, but=tuple(self._cursors.own))
@@ -161,7 +171,8 @@ class Upkeep:
     async def _tidy(self) -> None:
         """A checkpoint for each segment that became full; then remove what nobody needs."""
         removable = self._removable()
-        if self._writer.current.first > self._checkpoint or (removable and removable[-1].end > self._checkpoint):
+        full = min(self._writer.segments[-1].first, self._writer.known)
+        if full > self._checkpoint or (removable and removable[-1].end > self._checkpoint):
             await self.write_checkpoint()
             removable = self._removable()
         if removable:
@@ -169,7 +180,7 @@ class Upkeep:
             await trio.to_thread.run_sync(_unlink, removable, limiter=self._thread)
 
     def _removable(self) -> list[Segment]:
-        floor = self._cursors.floor(0)
+        floor = min(self._cursors.floor(0), self._writer.known)
         ids_since = self._clock() - DEDUPE_WINDOW_US
         removable = []
         for segment in self._writer.segments[:-1]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 from contracts.log_events import EPOCH, event, events
+from log_writers import WRITERS
 
 from polyglotd.log.interface import (
     STORE_READER,
@@ -20,7 +21,6 @@ from polyglotd.log.interface import (
     ReadRecord,
     RecentId,
 )
-from polyglotd.log.segments import open_segments
 from polyglotd.model import Unavailable
 
 NOW_US = 1_795_508_200_000_000
@@ -28,14 +28,14 @@ NOW_US = 1_795_508_200_000_000
 OpenLog = Callable[..., AbstractAsyncContextManager[EventLog]]
 
 
-@pytest.fixture(params=["segments-os", "segments-interval", "segments-always"])
+@pytest.fixture(params=[f"{writer}-{sync}" for writer in WRITERS for sync in ("os", "interval", "always")])
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> OpenLog:
     """Opens the same log each time: what one opening wrote, the next one finds."""
-    sync = request.param.removeprefix("segments-")
+    writer, sync = request.param.split("-")
 
     def open_it(**settings: object) -> AbstractAsyncContextManager[EventLog]:
         values = {"sync": sync, "sync_interval_ms": 5, "segment_bytes": 2_000} | settings
-        return open_segments(tmp_path / "log", LogSettings(**values), clock=lambda: NOW_US)  # type: ignore[arg-type]
+        return WRITERS[writer](tmp_path / "log", LogSettings(**values), clock=lambda: NOW_US)  # type: ignore[arg-type]
 
     return open_it
 

@@ -8,12 +8,12 @@ import pytest
 import trio
 from contracts.log_events import event, events
 from log_directory import SETTINGS, add, crashed, overwrite, record_offsets, segments, until
+from log_writers import OpenSegments
 
 from polyglotd.log import segment_reader
 from polyglotd.log.cursors import read_cursors
 from polyglotd.log.interface import LogCorrupt, LogFault, LogSettings, ReadRecord
 from polyglotd.log.segment_reader import SegmentReader, open_segments_reader, wait_for_log
-from polyglotd.log.segments import open_segments
 from polyglotd.model import new_epoch
 
 
@@ -30,7 +30,7 @@ async def read_all(reader: SegmentReader, found: list[ReadRecord]) -> None:
         found += (await reader.next_batch(100)).records
 
 
-async def test_it_finds_what_the_owner_appends_across_segments(tmp_path: Path) -> None:
+async def test_it_finds_what_the_owner_appends_across_segments(open_segments: OpenSegments, tmp_path: Path) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log, open_segments_reader(path, "store", 0) as reader:
         for seq in range(1, 41):
@@ -46,7 +46,9 @@ async def test_it_finds_what_the_owner_appends_across_segments(tmp_path: Path) -
         assert reader.end == log.end
 
 
-async def test_a_reader_in_a_process_of_its_own_reads_and_commits(tmp_path: Path) -> None:
+async def test_a_reader_in_a_process_of_its_own_reads_and_commits(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     program = """
 import sys, trio
 from pathlib import Path
@@ -78,7 +80,7 @@ trio.run(main, Path(sys.argv[1]))
         process.wait()
 
 
-async def test_its_commits_are_in_a_file_that_outlives_it(tmp_path: Path) -> None:
+async def test_its_commits_are_in_a_file_that_outlives_it(open_segments: OpenSegments, tmp_path: Path) -> None:
     async with open_segments(tmp_path / "log", SETTINGS) as log:
         log.append(events(1, 5))
         async with open_segments_reader(tmp_path / "log", "store", 0) as reader:
@@ -89,7 +91,7 @@ async def test_its_commits_are_in_a_file_that_outlives_it(tmp_path: Path) -> Non
             assert await read(reader, 2) == events(4, 5)
 
 
-async def test_it_sees_nothing_that_is_not_acknowledged(tmp_path: Path) -> None:
+async def test_it_sees_nothing_that_is_not_acknowledged(open_segments: OpenSegments, tmp_path: Path) -> None:
     path = tmp_path / "log"
     async with (
         open_segments(path, LogSettings(sync="always")) as log,
@@ -103,7 +105,7 @@ async def test_it_sees_nothing_that_is_not_acknowledged(tmp_path: Path) -> None:
         assert await read(reader, 1) == [event(1)]
 
 
-async def test_it_follows_its_owner_over_a_crash_and_a_loss(tmp_path: Path) -> None:
+async def test_it_follows_its_owner_over_a_crash_and_a_loss(open_segments: OpenSegments, tmp_path: Path) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         log.append(events(1, 5))
@@ -127,7 +129,9 @@ async def test_it_follows_its_owner_over_a_crash_and_a_loss(tmp_path: Path) -> N
             assert log.end > end
 
 
-async def test_a_reader_that_is_ahead_of_the_log_is_refused_and_the_owner_learns_of_it(tmp_path: Path) -> None:
+async def test_a_reader_that_is_ahead_of_the_log_is_refused_and_the_owner_learns_of_it(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         log.append(events(1, 5))
@@ -144,7 +148,9 @@ async def test_a_reader_that_is_ahead_of_the_log_is_refused_and_the_owner_learns
             assert await read(reader, 1) == [event(1, epoch=epoch)]
 
 
-async def test_damage_is_reported_with_its_place_after_some_patience(tmp_path: Path) -> None:
+async def test_damage_is_reported_with_its_place_after_some_patience(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         for seq in range(1, 31):
@@ -162,7 +168,7 @@ async def test_damage_is_reported_with_its_place_after_some_patience(tmp_path: P
 
 
 async def test_records_that_were_removed_unread_are_missed_loudly(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_segments: OpenSegments, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
@@ -177,7 +183,7 @@ async def test_records_that_were_removed_unread_are_missed_loudly(
 
 
 async def test_a_log_that_is_replaced_under_it_ends_the_reader(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_segments: OpenSegments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segment_reader, "REPLACED_POLLS", 2)
     path = tmp_path / "log"
@@ -191,7 +197,7 @@ async def test_a_log_that_is_replaced_under_it_ends_the_reader(
                 await reader.next_batch(1)
 
 
-async def test_waiting_for_a_log_ends_when_there_is_one(tmp_path: Path) -> None:
+async def test_waiting_for_a_log_ends_when_there_is_one(open_segments: OpenSegments, tmp_path: Path) -> None:
     found: list[str] = []
 
     async def wait() -> None:

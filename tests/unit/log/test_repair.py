@@ -10,17 +10,18 @@ import pytest
 import trio
 from contracts.log_events import EPOCH, event, events
 from log_directory import SETTINGS, add, crashed, overwrite, record_offsets, segments
+from log_writers import OpenSegments
 
 from polyglotd.log import opening
 from polyglotd.log.interface import STORE_READER, ChannelHead, LogCorrupt, LogFault, LogInUse, LogSettings, Sync
 from polyglotd.log.record import channel_key, encode_event_record
-from polyglotd.log.segments import SegmentLog, open_segments
+from polyglotd.log.segments import SegmentLog
 from polyglotd.model import Event
 
 WHOLE = encode_event_record(event(31), channel_key("app", "room:lobby", EPOCH))
 
 
-async def written(directory: Path, sync: Sync = "os") -> Path:
+async def written(open_segments: OpenSegments, directory: Path, sync: Sync = "os") -> Path:
     """A log of several segments with 30 events, as a crash leaves it."""
     async with open_segments(directory / "log", LogSettings(segment_bytes=1_000, sync=sync)) as log:
         for seq in range(1, 31):
@@ -43,8 +44,8 @@ async def all_events(log: SegmentLog) -> list[Event]:
     return [event for event in found if event.channel != "room:end"]
 
 
-async def test_after_a_crash_every_acknowledged_event_is_there(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_after_a_crash_every_acknowledged_event_is_there(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     async with open_segments(copy, SETTINGS) as log:
         assert log.repairs == ()
         assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 30)
@@ -54,9 +55,9 @@ async def test_after_a_crash_every_acknowledged_event_is_there(tmp_path: Path) -
 
 @pytest.mark.parametrize("kept", [1, 7, 8, 9, 20, len(WHOLE) - 1])
 async def test_a_torn_record_that_nobody_was_told_of_is_cut_and_reported(
-    tmp_path: Path, kept: int, caplog: pytest.LogCaptureFixture
+    open_segments: OpenSegments, tmp_path: Path, kept: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    copy = await written(tmp_path)
+    copy = await written(open_segments, tmp_path)
     last = segments(copy)[-1]
     size = last.stat().st_size
     add(last, WHOLE[:kept])
@@ -73,24 +74,24 @@ async def test_a_torn_record_that_nobody_was_told_of_is_cut_and_reported(
     assert warning.__dict__["bytes_cut"] == kept
 
 
-async def test_whole_records_that_nobody_was_told_of_are_kept(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_whole_records_that_nobody_was_told_of_are_kept(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     add(segments(copy)[-1], WHOLE + WHOLE[:10])
     async with open_segments(copy, SETTINGS) as log:
         assert [repair.bytes_cut for repair in log.repairs] == [10]
         assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 31)
 
 
-async def test_zeros_behind_the_last_record_are_cut(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_zeros_behind_the_last_record_are_cut(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     add(segments(copy)[-1], bytes(5_000))
     async with open_segments(copy, SETTINGS) as log:
         assert [repair.bytes_cut for repair in log.repairs] == [5_000]
         assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 30)
 
 
-async def test_a_segment_whose_creation_was_torn_is_removed(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_a_segment_whose_creation_was_torn_is_removed(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     async with open_segments(copy, SETTINGS) as log:
         end = log.end
         torn = crashed(copy, "torn")
@@ -105,9 +106,9 @@ async def test_a_segment_whose_creation_was_torn_is_removed(tmp_path: Path) -> N
 
 
 async def test_a_hole_in_the_last_record_is_cut_and_its_seq_is_not_used_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_segments: OpenSegments, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    copy = await written(tmp_path)
+    copy = await written(open_segments, tmp_path)
     last = segments(copy)[-1]
     hole = record_offsets(last)[-1]
     overwrite(last, hole + 60, bytes(8))
@@ -130,8 +131,10 @@ async def test_a_hole_in_the_last_record_is_cut_and_its_seq_is_not_used_again(
     assert "lost" not in caplog.text
 
 
-async def test_events_cut_off_at_a_records_border_are_noticed_too(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_events_cut_off_at_a_records_border_are_noticed_too(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
+    copy = await written(open_segments, tmp_path)
     last = segments(copy)[-1]
     with last.open("r+b") as file:
         file.truncate(record_offsets(last)[-1])
@@ -144,9 +147,9 @@ async def test_events_cut_off_at_a_records_border_are_noticed_too(tmp_path: Path
 @pytest.mark.parametrize("damage", [b"\xff\xff\xff\xff", b"\x01\x00\x00\x00", bytes(4)], ids=["huge", "1", "0"])
 @pytest.mark.parametrize("at", [0, 4, 60], ids=["length", "checksum", "body"])
 async def test_damage_before_the_tail_is_refused_with_its_place(
-    tmp_path: Path, which: int, damage: bytes, at: int
+    open_segments: OpenSegments, tmp_path: Path, which: int, damage: bytes, at: int
 ) -> None:
-    copy = await written(tmp_path)
+    copy = await written(open_segments, tmp_path)
     segment = segments(copy)[which]
     place = record_offsets(segment)[1 if which != -1 else -2]
     overwrite(segment, place + at, damage)
@@ -159,8 +162,8 @@ async def test_damage_before_the_tail_is_refused_with_its_place(
     assert segment.read_bytes() == before  # nothing was touched
 
 
-async def test_the_documented_cure_opens_a_damaged_log_again(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_the_documented_cure_opens_a_damaged_log_again(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     _, second, *later = segments(copy)
     overwrite(second, record_offsets(second)[2] + 30, b"damage")
     with pytest.raises(LogCorrupt) as fault:
@@ -176,7 +179,9 @@ async def test_the_documented_cure_opens_a_damaged_log_again(tmp_path: Path) -> 
         assert len(found) > 9
 
 
-async def test_an_empty_log_beside_a_store_that_knows_another_begins_anew(tmp_path: Path) -> None:
+async def test_an_empty_log_beside_a_store_that_knows_another_begins_anew(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     async with open_segments(tmp_path / "log", SETTINGS) as log:
         first = log.id, log.head("app", "room:lobby").epoch
     async with open_segments(tmp_path / "anew", SETTINGS) as log:
@@ -184,48 +189,48 @@ async def test_an_empty_log_beside_a_store_that_knows_another_begins_anew(tmp_pa
         assert log.head("app", "room:lobby").epoch != first[1]
 
 
-async def test_a_missing_segment_in_the_middle_is_refused(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_a_missing_segment_in_the_middle_is_refused(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     segments(copy)[1].unlink()
     with pytest.raises(LogCorrupt, match="ends at position"):
         async with open_segments(copy, SETTINGS):
             pass
 
 
-async def test_missing_first_segments_are_refused(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_missing_first_segments_are_refused(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     segments(copy)[0].unlink()
     with pytest.raises(LogFault, match="missing"):
         async with open_segments(copy, SETTINGS):
             pass
 
 
-async def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_a_missing_checkpoint_is_refused(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     (copy / "checkpoint").unlink()
     with pytest.raises(LogFault, match="no checkpoint"):
         async with open_segments(copy, SETTINGS):
             pass
 
 
-async def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_a_damaged_checkpoint_is_refused(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     overwrite(copy / "checkpoint", 20, b"X")
     with pytest.raises(LogFault, match="checksum"):
         async with open_segments(copy, SETTINGS):
             pass
 
 
-async def test_a_missing_mark_counts_as_a_loss(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_a_missing_mark_counts_as_a_loss(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     (copy / "mark").unlink()
     async with open_segments(copy, SETTINGS) as log:
         assert log.head("app", "room:lobby").epoch != EPOCH
         assert await all_events(log) == events(1, 30)
 
 
-async def test_another_logs_segment_is_refused(tmp_path: Path) -> None:
-    copy = await written(tmp_path)
+async def test_another_logs_segment_is_refused(open_segments: OpenSegments, tmp_path: Path) -> None:
+    copy = await written(open_segments, tmp_path)
     async with open_segments(tmp_path / "other", SETTINGS) as log:
         log.append([event(1)])
     (copy / segments(copy)[0].name).write_bytes(segments(tmp_path / "other")[0].read_bytes())
@@ -234,7 +239,7 @@ async def test_another_logs_segment_is_refused(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_second_owner_is_refused(tmp_path: Path) -> None:
+async def test_a_second_owner_is_refused(open_segments: OpenSegments, tmp_path: Path) -> None:
     async with open_segments(tmp_path / "log", SETTINGS):
         with pytest.raises(LogInUse):
             async with open_segments(tmp_path / "log", SETTINGS):
@@ -242,7 +247,9 @@ async def test_a_second_owner_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["mark", "segment and mark"])
-async def test_a_log_whose_creation_was_cut_short_is_created_anew(tmp_path: Path, lost: str) -> None:
+async def test_a_log_whose_creation_was_cut_short_is_created_anew(
+    open_segments: OpenSegments, tmp_path: Path, lost: str
+) -> None:
     async with open_segments(tmp_path / "log", SETTINGS):
         copy = crashed(tmp_path / "log")
     (copy / "mark").unlink()
@@ -265,9 +272,13 @@ def another_boot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sync", ["os", "interval"])
 async def test_a_reboot_under_an_open_log_begins_new_epochs(
-    tmp_path: Path, sync: Sync, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    open_segments: OpenSegments,
+    tmp_path: Path,
+    sync: Sync,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    copy = await written(tmp_path, sync)
+    copy = await written(open_segments, tmp_path, sync)
     request.getfixturevalue("another_boot")
     async with open_segments(copy, SETTINGS) as log:
         assert log.head("app", "room:lobby").epoch != EPOCH
@@ -276,15 +287,17 @@ async def test_a_reboot_under_an_open_log_begins_new_epochs(
 
 
 async def test_a_reboot_under_an_open_log_that_synced_always_changes_nothing(
-    tmp_path: Path, request: pytest.FixtureRequest
+    open_segments: OpenSegments, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    copy = await written(tmp_path, "always")
+    copy = await written(open_segments, tmp_path, "always")
     request.getfixturevalue("another_boot")
     async with open_segments(copy, SETTINGS) as log:
         assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 30)
 
 
-async def test_a_reboot_after_a_clean_end_changes_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+async def test_a_reboot_after_a_clean_end_changes_nothing(
+    open_segments: OpenSegments, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     async with open_segments(tmp_path / "log", SETTINGS) as log:
         log.append(events(1, 30))
     request.getfixturevalue("another_boot")
@@ -293,9 +306,9 @@ async def test_a_reboot_after_a_clean_end_changes_nothing(tmp_path: Path, reques
 
 
 async def test_holes_that_a_loss_of_power_left_in_what_was_not_synced_are_cut(
-    tmp_path: Path, request: pytest.FixtureRequest
+    open_segments: OpenSegments, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    copy = await written(tmp_path)
+    copy = await written(open_segments, tmp_path)
     second = segments(copy)[1]
     hole = record_offsets(second)[2]
     overwrite(second, hole, bytes(100))
@@ -308,9 +321,9 @@ async def test_holes_that_a_loss_of_power_left_in_what_was_not_synced_are_cut(
 
 
 async def test_unacknowledged_holes_after_a_loss_of_power_are_cut_with_sync_always(
-    tmp_path: Path, request: pytest.FixtureRequest
+    open_segments: OpenSegments, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    copy = await written(tmp_path, "always")
+    copy = await written(open_segments, tmp_path, "always")
     add(segments(copy)[-1], bytes(len(WHOLE)) + WHOLE)  # written, not yet synced, and the pages came out of order
     request.getfixturevalue("another_boot")
     async with open_segments(copy, SETTINGS) as log:
@@ -321,7 +334,9 @@ async def test_unacknowledged_holes_after_a_loss_of_power_are_cut_with_sync_alwa
 # --- a log that is older than what was made of it ---
 
 
-async def test_a_reader_that_is_ahead_of_the_log_makes_it_go_on_past_it(tmp_path: Path) -> None:
+async def test_a_reader_that_is_ahead_of_the_log_makes_it_go_on_past_it(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     async with open_segments(tmp_path / "log", SETTINGS) as log:
         log.append(events(1, 10))
         old = crashed(tmp_path / "log")
@@ -342,7 +357,9 @@ async def test_a_reader_that_is_ahead_of_the_log_makes_it_go_on_past_it(tmp_path
         assert log.head("app", "room:lobby") == ChannelHead(head.epoch, 1)
 
 
-async def test_a_store_that_is_further_behind_than_its_cursors_copy_is_given_a_whole_tail(tmp_path: Path) -> None:
+async def test_a_store_that_is_further_behind_than_its_cursors_copy_is_given_a_whole_tail(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     async with open_segments(tmp_path / "log", SETTINGS) as log:
         reader = log.reader(STORE_READER, 0)
         for seq in range(1, 31):

@@ -7,11 +7,12 @@ import pytest
 import trio
 from contracts.log_events import EPOCH, event, events
 from log_directory import SETTINGS, crashed, segments, until
+from log_writers import OpenSegments
 
-from polyglotd.log import upkeep
+from polyglotd.log import runs, upkeep
 from polyglotd.log.cursors import cursors_directory, write_cursor
 from polyglotd.log.interface import STORE_READER, ChannelHead, LogSettings, TailMoved
-from polyglotd.log.segments import SegmentLog, open_segments
+from polyglotd.log.segments import SegmentLog
 
 NOW_US = 1_795_508_200_000_000
 
@@ -44,7 +45,7 @@ def fill(log: SegmentLog, first: int = 1, last: int = 60, **fields: object) -> N
         log.append([event(seq, **fields)])  # type: ignore[arg-type]
 
 
-async def test_segments_go_behind_the_slowest_reader(tmp_path: Path) -> None:
+async def test_segments_go_behind_the_slowest_reader(open_segments: OpenSegments, tmp_path: Path) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         fill(log)
@@ -64,14 +65,16 @@ async def test_segments_go_behind_the_slowest_reader(tmp_path: Path) -> None:
         assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 61)
 
 
-async def test_without_any_reader_nothing_goes(tmp_path: Path) -> None:
+async def test_without_any_reader_nothing_goes(open_segments: OpenSegments, tmp_path: Path) -> None:
     async with open_segments(tmp_path / "log", SETTINGS) as log:
         fill(log)
         await stays(tmp_path / "log", len(segments(tmp_path / "log")))
         assert log.stats().unread_bytes == log.end
 
 
-async def test_after_a_crash_channels_are_known_whose_segments_are_gone(tmp_path: Path) -> None:
+async def test_after_a_crash_channels_are_known_whose_segments_are_gone(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         log.append([event(1, "room:old")])
@@ -91,7 +94,9 @@ async def test_after_a_crash_channels_are_known_whose_segments_are_gone(tmp_path
         log.append([event(2, "room:old"), event(61)])
 
 
-async def test_readers_of_another_process_are_known_by_their_files(tmp_path: Path) -> None:
+async def test_readers_of_another_process_are_known_by_their_files(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         write_cursor(path, STORE_READER, log.id, 0)
@@ -108,7 +113,9 @@ async def test_readers_of_another_process_are_known_by_their_files(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"log":"log_another","position":99999999}'])
-async def test_a_cursor_file_that_cant_be_read_holds_everything(tmp_path: Path, content: bytes) -> None:
+async def test_a_cursor_file_that_cant_be_read_holds_everything(
+    open_segments: OpenSegments, tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         (cursors_directory(path) / "other").write_bytes(content)
@@ -119,7 +126,9 @@ async def test_a_cursor_file_that_cant_be_read_holds_everything(tmp_path: Path, 
         await until_segments(path, 1)
 
 
-async def test_segments_with_recent_ids_of_publishers_stay_for_the_dedupe_window(tmp_path: Path) -> None:
+async def test_segments_with_recent_ids_of_publishers_stay_for_the_dedupe_window(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     clock = Clock()
     async with open_segments(path, SETTINGS, clock=clock) as log:
@@ -138,18 +147,23 @@ async def test_segments_with_recent_ids_of_publishers_stay_for_the_dedupe_window
         assert [recent.id for recent in log.recent_ids("app", "room:a")] == ["mine"]
 
 
-async def test_ids_beyond_the_window_give_their_memory_back(tmp_path: Path) -> None:
+async def test_ids_beyond_the_window_give_their_memory_back(
+    open_segments: OpenSegments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "JOINED_BYTES", 1)
     clock = Clock()
     async with open_segments(tmp_path / "log", SETTINGS, clock=clock) as log:
         fill(log, id="mine", ts_us=NOW_US)
         await until(lambda: bool(log._upkeep._moments))  # a mark of time
         clock.now_us += 301 * 1_000_000
         fill(log, 61, 70, id="mine", ts_us=clock.now_us)
-        await until(lambda: len(log._table.get("app", "room:lobby").ids) == 10)  # type: ignore[union-attr, arg-type]
+        await until(lambda: len(log._table.get("app", "room:lobby").ids.newest_first()) == 10)  # type: ignore[union-attr]
         assert [recent.seq for recent in log.recent_ids("app", "room:lobby")] == list(range(61, 71))
 
 
-async def test_a_start_after_a_clean_end_looks_at_one_segment_only(tmp_path: Path) -> None:
+async def test_a_start_after_a_clean_end_looks_at_one_segment_only(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     async with open_segments(tmp_path / "log", SETTINGS) as log:
         fill(log)
         await log.reader(STORE_READER, 0).commit(log.end)
@@ -159,7 +173,9 @@ async def test_a_start_after_a_clean_end_looks_at_one_segment_only(tmp_path: Pat
         assert log.records_replayed < 12
 
 
-async def test_the_operator_is_told_at_half_and_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_operator_is_told_at_half_and_once(
+    open_segments: OpenSegments, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with open_segments(tmp_path / "log", LogSettings(bytes_max=10_000)) as log:
         reader = log.reader("webhooks", 0)
         fill(log, 1, 40)
@@ -176,7 +192,9 @@ async def test_the_operator_is_told_at_half_and_once(tmp_path: Path, caplog: pyt
         await until(lambda: len([record for record in caplog.records if "bytes_max" in record.message]) == 2)
 
 
-async def test_a_tail_whose_segment_went_while_it_was_read_says_so(tmp_path: Path) -> None:
+async def test_a_tail_whose_segment_went_while_it_was_read_says_so(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         fill(log)
@@ -185,7 +203,9 @@ async def test_a_tail_whose_segment_went_while_it_was_read_says_so(tmp_path: Pat
             await log.tail("app", "room:lobby", 0, 5)
 
 
-async def test_a_reader_goes_on_reading_a_segment_that_is_removed_under_it(tmp_path: Path) -> None:
+async def test_a_reader_goes_on_reading_a_segment_that_is_removed_under_it(
+    open_segments: OpenSegments, tmp_path: Path
+) -> None:
     path = tmp_path / "log"
     async with open_segments(path, SETTINGS) as log:
         fill(log)
