@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from polyglotctl.commands import (
+    bench,
     channels,
     config,
     history,
@@ -55,7 +56,7 @@ def _root(
     """Operate a Polyglot server: tenants, keys, quotas, channels."""
 
 
-for noun in (tenant, key, secret, token, quota, kind, user, config):
+for noun in (tenant, key, secret, token, quota, kind, user, config, bench):
     app.add_typer(noun.app)
 for verb in (publish, tail, history, presence, channels):
     verb.register(app)

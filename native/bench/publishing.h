@@ -40,7 +40,7 @@ class Publishing : public Step {
   void settle(Connection& connection, std::int64_t due_ns, std::int64_t now);
   void note(const char* what, std::string_view words);
   void reopen_ended(std::int64_t now);
-  bool all_has_come();
+  bool all_has_come(std::int64_t now);
   void count_losses();
   bool is_measured(std::int64_t due_ns) const { return due_ns >= measure_ns_ && due_ns < end_ns_; }
   plg_load_published result() const;
@@ -54,6 +54,7 @@ class Publishing : public Step {
   std::uint64_t due_count_ = 0;  // open loop: publishes that were due so far
   std::uint64_t under_way_ = 0;
   std::int64_t next_check_ns_ = 0;
+  std::int64_t last_delivery_ns_ = 0;
   Counts all_, before_, after_;
   Meter::Reading reading_before_, reading_after_;
   Histogram delivery_, acknowledgement_;
