@@ -57,6 +57,7 @@ LOCKS: dict[Role, tuple[Lock, ...]] = {
     "processor": ("processor",),
 }
 HTTP_DRAIN_S = 2.0  # for answers under way, after the drain
+STORE_DRAIN_S = 5.0  # for what was accepted to reach the store, after those
 
 PACKAGE = Path(__file__).parent
 EXAMPLES = (PACKAGE / "_examples", PACKAGE.parent / "examples")  # in an installed wheel, in a checkout
@@ -159,7 +160,7 @@ class Daemon:
                             self._warn_of_development(url)
                         self._ready(url, serving)
                         await stop.wait()
-                        await self._drain(gateway, server)
+                        await self._drain(gateway, server, log, processor)
 
     async def _listen(self, listening: trio.Nursery, plane: Plane) -> str:
         """The URL of what it listens on. Raises `CannotStart`."""
@@ -170,11 +171,16 @@ class Daemon:
             raise CannotStart(cannot_listen(listen.host, listen.port, error)) from error
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def _drain(self, gateway: Gateway, server: HttpServer) -> None:
+    async def _drain(self, gateway: Gateway, server: HttpServer, log: EventLog, processor: Processor | None) -> None:
         notify("STOPPING=1")
         logger.info("draining for up to %g s; another signal stops at once", self.settings.drain.seconds)
         await gateway.drain()
         await server.drain(HTTP_DRAIN_S)
+        if processor is not None:
+            with trio.move_on_after(STORE_DRAIN_S) as patience:
+                await processor.caught_up(log.end)
+            if patience.cancelled_caught:  # a store that is lost must not keep the daemon from ending
+                logger.warning("the last events are in the event log alone; the next start brings them to the store")
 
     # --- parts of the settings ---
 

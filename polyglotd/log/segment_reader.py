@@ -61,6 +61,10 @@ class SegmentReader:
         self._file: tuple[int, int] | None = None  # first position and descriptor of the segment it is in
 
     @property
+    def position(self) -> int:
+        return self._position
+
+    @property
     def end(self) -> int:
         return self._readable_end()
 

@@ -56,7 +56,7 @@ class Processor:
 
     async def caught_up(self, position: int) -> None:
         """Return when everything before `position` is stored; for a drain, under the caller's deadline."""
-        while self._writer.stats.position < position:
+        while self._writer.position < position:
             await trio.sleep(0.02)
 
     def health(self) -> ProcessorHealth:
@@ -67,7 +67,7 @@ class Processor:
             failures_total=stats.failures_total,
             set_aside_total=stats.set_aside_total,
             pruned_total=self._retention.deleted_total,
-            lag_bytes=max(0, self._reader.end - stats.position),
+            lag_bytes=max(0, self._reader.end - self._writer.position),
             lag_s=self._writer.lag_s(),
             waiting_for="store" if stats.waiting_for_store else None,
         )

@@ -54,6 +54,7 @@ class StoreWriter:
         self._store = store
         self._clock = clock
         self._said_at = float("-inf")
+        self._has_batch = False  # read, and not stored yet
         self.stats = WriterStats(position=position)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -61,13 +62,21 @@ class StoreWriter:
         task_status.started()
         while True:
             batch = await self._reader.next_batch(BATCH_RECORDS_MAX)  # no deadline: idle is no fault
+            self._has_batch = True
             # While the store is lost one batch waits here; the rest waits in the log, which has a bound.
             self.stats.oldest_waiting_us = next((r.ts_us for r in batch.records if isinstance(r, Event)), None)
             if await self._written(batch.records, batch.end) is not None:
                 await self._one_by_one(batch)
+            self._has_batch = False
             self.stats.batches_total += 1
             self.stats.oldest_waiting_us = None
             await self._commit(batch.end)
+
+    @property
+    def position(self) -> int:
+        """Everything before it is stored. Not only after a record: a segment's head, which no batch holds, is passed
+        as well, so that an idle writer is at the log's end."""
+        return self.stats.position if self._has_batch else max(self.stats.position, self._reader.position)
 
     def lag_s(self) -> float:
         """How long the oldest event waits that was read and is not stored; 0 where none waits."""

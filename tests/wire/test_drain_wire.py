@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 from daemon_process import DaemonProcess, daemon_process
+from event_store_file import stored_events
 from followers import EventStream, LongPoll
 from phoenix_wire import Answer, Lost, PhoenixWire, connect
 
@@ -154,6 +155,25 @@ async def test_publishes_during_a_drain_are_acknowledged_or_refused_and_the_ackn
     assert events == list(range(1, len(events) + 1))
     assert set(seqs) <= set(events)
     assert len(events) - len(seqs) <= unanswered, "what nobody asked for or was refused is there"
+
+
+async def test_what_was_accepted_is_in_the_store_when_the_daemon_has_ended(draining: DaemonProcess) -> None:
+    daemon = draining
+    batch = {"events": [{"channel": f"{ROOM}-{number % 10}", "type": "m"} for number in range(1000)]}
+    accepted: set[str] = set()
+
+    async def publish() -> None:
+        response = await client.post("/apps/chat-app/publish", json=batch)
+        accepted.update(result["id"] for result in response.json()["results"])
+
+    async with httpx.AsyncClient(base_url=daemon.url, headers=KEY) as client:
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):  # faster than the store takes them
+                nursery.start_soon(publish)
+        os.kill(daemon.pid, signal.SIGTERM)
+        assert await until_ended(daemon, DRAIN_S + 8) == 0
+    assert len(accepted) == 10_000
+    assert {event.id for event in stored_events(daemon.data)} == accepted
 
 
 async def test_a_second_signal_stops_at_once_and_what_was_acknowledged_stays(draining: DaemonProcess) -> None:

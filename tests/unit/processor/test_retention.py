@@ -198,6 +198,22 @@ async def test_a_deleted_apps_id_is_freed_when_nothing_of_it_is_left(
 # --- the whole ---
 
 
+async def test_the_processor_is_caught_up_with_a_log_that_holds_nothing_yet(
+    tmp_path: Path, store: SqliteEventStore
+) -> None:
+    async with (
+        open_segments(tmp_path / "log", LogSettings()) as log,
+        open_sqlite_registry(tmp_path / "registry.db") as registry,
+        trio.open_nursery() as nursery,
+    ):
+        processor = Processor(log.id, log.reader(STORE_READER, 0), store, registry, {}, 0)
+        await nursery.start(processor.run)
+        with trio.fail_after(5):
+            await processor.caught_up(log.end)
+        assert processor.health().lag_bytes == 0
+        nursery.cancel_scope.cancel()
+
+
 async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
     tmp_path: Path, store: SqliteEventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,7 @@ async def test_a_log_that_cant_be_let_go_now_is_let_go_later(
             self.batches = [ReadBatch([event(1)], 100, [100]), ReadBatch([AppForgotten("x", "e")], 200, [200])]
             self.committed: list[int] = []
             self.refusals = 1
+            self.position = 0
             self.end = 200
 
         async def next_batch(self, limit: int) -> ReadBatch:
