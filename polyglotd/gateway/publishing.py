@@ -16,7 +16,7 @@ from polyglotd.gateway.directory import Directory, Entry
 from polyglotd.gateway.permissions import check_app_wide, check_publish
 from polyglotd.gateway.plane_port import PlanePort
 from polyglotd.gateway.requests import Published, PublishRequest
-from polyglotd.gateway.topics import Topics, unknown_kind
+from polyglotd.gateway.topics import Topic, Topics, unknown_kind
 from polyglotd.model import (
     Forbidden,
     InternalFault,
@@ -74,8 +74,10 @@ class Publishing:
                     results[index] = refusal
             good, limited = _within_rate(rates, good)
             results.update(limited)
-            refused = await self._opened(entry, {items[index].channel for index in good})
-            await self._cross(app_id, items, user_id, good, refused, results)
+            channels = {items[index].channel for index in good}
+            refused = await self._opened(entry, channels)
+            topics = {channel: self._topics.find(app_id, channel) for channel in channels}
+            await self._cross(topics, items, user_id, good, refused, results)
         return [results[index] for index in range(len(items))]
 
     async def _opened(self, entry: Entry, channels: Collection[str]) -> Mapping[str, Refusal]:
@@ -101,7 +103,7 @@ class Publishing:
 
     async def _cross(
         self,
-        app_id: str,
+        topics: Mapping[str, Topic | None],
         items: Sequence[PublishRequest],
         user_id: str | None,
         good: Sequence[int],
@@ -110,7 +112,6 @@ class Publishing:
     ) -> None:
         crossing: list[int] = []
         commands: list[PublishItem] = []
-        topics = {channel: self._topics.find(app_id, channel) for channel in {items[index].channel for index in good}}
         for index in good:
             item = items[index]
             topic = topics[item.channel]

@@ -411,11 +411,11 @@ async def test_a_large_batch_reaches_quick_members_whole_and_in_order(
 async def test_a_repeat_within_a_batch_that_waits_its_turn_is_a_duplicate(open_rig: OpenRig) -> None:
     async with open_rig() as rig:
         topic = rig.open("queue:a")
-        filler = [PublishItem(topic, "m", b"1", None, None)] * 100
+        filler = [PublishItem(topic, "m", b"1", None, None)] * 600
         mine = PublishItem(topic, "m", b"1", "mine", None)
         *_, first, second = (await rig.publish(*filler, mine, mine)).results
         assert isinstance(first, Accepted)
-        assert (first.seq, first.duplicate) == (101, False)
+        assert (first.seq, first.duplicate) == (601, False)
         assert second == msgspec.structs.replace(first, duplicate=True)
 
 

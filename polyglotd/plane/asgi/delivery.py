@@ -15,12 +15,15 @@ from polyglotd.plane.asgi.topic import FanOut, Topic
 # its writer sends in a turn.
 TURN_EVENTS = 32
 TURN_BYTES = 64 * 1024
+# Events that no member is there to get overwhelm no writer; they only keep others from their turn, for 2 ms or so.
+UNHEARD_EVENTS = 256
 
 
 class Delivery:
     def __init__(self, state: PlaneState) -> None:
         self._state = state
-        self._events = 0  # in this turn
+        self._events = 0  # in this turn, that somebody got
+        self._unheard = 0  # … and that nobody did
         self._bytes = 0
         self._began = trio.Event()
 
@@ -29,10 +32,12 @@ class Delivery:
         while True:
             await self._began.wait()
             self._began = trio.Event()
-            self._events = self._bytes = 0
+            self._events = self._unheard = self._bytes = 0
 
     def has_room_for(self, size: int) -> bool:
         """Whether so many bytes more may be fanned out in this turn."""
+        if self._unheard >= UNHEARD_EVENTS:
+            return False
         return self._events == 0 or (self._events < TURN_EVENTS and self._bytes + size <= TURN_BYTES)
 
     async def room_for(self, size: int) -> None:
@@ -56,8 +61,11 @@ class Delivery:
         self._finish(topic.broadcast(event, payload, presence_only), len(payload))
 
     def _finish(self, result: FanOut, size: int) -> None:
-        if not self._events:
+        if not self._events and not self._unheard:
             self._began.set()
+        if not result.deliveries:
+            self._unheard += 1
+            return
         self._events += 1
         self._bytes += size
         self._state.counters.deliveries_total += result.deliveries
