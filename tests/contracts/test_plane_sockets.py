@@ -392,6 +392,21 @@ async def test_a_client_that_asks_and_does_not_read_is_not_read_either(open_rig:
         assert 100_000 < most_queued < 2 << 20
 
 
+async def test_answers_that_the_socket_took_in_part_go_on_where_they_stopped(open_rig: OpenRig) -> None:
+    async with open_rig(send_buffer_bytes=4096) as rig, open_client(rig.address, receive_buffer=4096) as ann:
+        expected, received = bytearray(), bytearray()
+        for number in range(600):  # one by one, so that each is answered alone
+            text = b"%0120d" % number
+            expected += b"\x8a\x78" + text
+            await ann.stream.send_all(frame(0x89, text))
+            await trio.lowlevel.checkpoint()
+        while len(received) < len(expected):
+            piece = await ann.stream.receive_some(4096)
+            assert piece, "closed"
+            received += piece
+        assert received == expected
+
+
 async def test_cancelling_the_plane_closes_every_socket(open_rig: OpenRig) -> None:
     clients: list[PhoenixClient] = []
     async with open_rig() as rig:

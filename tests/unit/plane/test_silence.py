@@ -6,7 +6,7 @@ from trio.testing import MockClock
 from polyglotd.plane.asgi.silence import SilenceWatch
 
 
-async def test_each_is_called_when_its_own_time_is_up(nursery: trio.Nursery, autojump_clock: MockClock) -> None:  # noqa: ARG001
+async def test_each_is_called_when_its_own_time_is_up(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     watch, called = SilenceWatch(60), list[tuple[str, float]]()
     begin = trio.current_time()
 
