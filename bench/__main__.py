@@ -1,4 +1,7 @@
-"""`python -m bench [--all] [NAME …]`: run benchmarks and say which promises they met."""
+"""`python -m bench [--all] [NAME …]`: run benchmarks and say which promises they met.
+
+`python -m bench driver …` has options and rows of its own: see `bench.driver`.
+"""
 
 import argparse
 import importlib
@@ -7,11 +10,15 @@ import time
 
 from bench.machine import describe
 
-BENCHMARKS = ("log_segments", "http_publish", "idle_connections")
+BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "driver")
 
 
 def main() -> int:
     """Exit code 0 where every promise held in this run."""
+    if sys.argv[1:2] == ["driver"]:
+        from bench import driver
+
+        return driver.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--all", action="store_true", help="long runs")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all where none")

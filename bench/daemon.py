@@ -13,6 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 READY_WITHIN_S = 30
+ENVIRONMENT = {
+    "POLYGLOTD_LISTEN__PER_ADDRESS": "100000",  # the load comes from one address
+    "POLYGLOTD_METRICS__PER_APP": "true",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,29 @@ def polyglotd(data: Path | None = None, quota: "dict[str, int] | None" = None) -
             yield Server(pid, host, int(port), directory)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A gateway and the processor beside it, each a process of its own."""
+
+    gateway: Server
+    processor_pid: int
+    data: Path
+
+
+@contextmanager
+def gateway_and_processor(plane: str | None = None) -> Iterator[Pair]:
+    """Not in development mode: all checks are on, and there is no app yet."""
+    with tempfile.TemporaryDirectory(prefix="pg-bench") as temporary:
+        serve = ["-m", "polyglotd.cli", "serve", "--port", "0", "--data", temporary]
+        planes = ["--plane", plane] if plane else []
+        with (
+            _started([*serve, "--role", "gateway", *planes], "ready http://") as (pid, line),
+            _started([*serve, "--role", "processor"], "ready processor") as (processor_pid, _),
+        ):
+            host, _, port = line.partition("ready http://")[2].rpartition(":")
+            yield Pair(Server(pid, host, int(port), Path(temporary)), processor_pid, Path(temporary))
+
+
 @contextmanager
 def empty_endpoint() -> Iterator[Server]:
     """An ASGI app that reads the body and answers, on hypercorn's trio worker with the daemon's own settings."""
@@ -50,7 +77,7 @@ def _started(arguments: "list[str]", until: str) -> Iterator["tuple[int, str]"]:
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=os.environ | {"POLYGLOTD_LISTEN__PER_ADDRESS": "100000"},  # the load comes from one address
+        env=os.environ | ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -35,7 +35,7 @@ async def main() -> None:
         config.keep_alive_max_requests = 1_000_000_000
         config.include_server_header = False
         print(f"listening {listener.getsockname()[1]}", file=sys.stderr, flush=True)
-        await hypercorn.trio.serve(app, config)  # type: ignore[arg-type]
+        await hypercorn.trio.serve(app, config)
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ def _target(session: Session, server: Server, words: Words) -> Iterator[tuple[Ta
     if server.profile is Profile.PHOENIX or server.token or server.secret:
         yield _words_for(server, words, BenchApp(server.app_id or "", server.secret), pids), "queue"
     else:
-        with bench_app(session, server.app_id) as made:
-            yield _words_for(server, words, made, pids), made.overflow(session, words.kind)
+        with session.http() as client, bench_app(client, server.app_id) as made:
+            yield _words_for(server, words, made, pids), made.overflow(client, words.kind)
 
 
 def _daemon_of(session: Session) -> list[int]:
