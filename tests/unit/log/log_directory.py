@@ -1,5 +1,7 @@
 """A log's directory seen from outside: crashes, damage, other machines."""
 
+import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +45,33 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
 def add(path: Path, data: bytes) -> None:
     with path.open("ab") as file:
         file.write(data)
+
+
+def break_disk(directory: Path, device: str) -> Callable[[], None]:
+    """Put a device in the place of the newest segment, for who has it open; what undoes that.
+
+    /dev/null can be written to and not synced, /dev/full neither.
+    """
+    newest = segments(directory)[-1]
+    found = []
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            if entry.readlink() == newest:
+                found.append(int(entry.name))
+    assert found
+    kept = [(fd, os.dup(fd)) for fd in found]
+    replacement = os.open(device, os.O_RDWR)
+    for fd in found:
+        os.dup2(replacement, fd)
+    os.close(replacement)
+
+    def cure() -> None:
+        for fd, before in kept:
+            os.dup2(before, fd)
+            os.close(before)
+        kept.clear()
+
+    return cure
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -1,18 +1,17 @@
 """A disk that is full, or lies: what is refused, what is left behind, and what comes back by itself."""
 
-import contextlib
 import logging
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 from contracts.log_events import EPOCH, event, events
-from log_directory import crashed, segments, until
+from log_directory import break_disk, crashed, segments, until
 from log_writers import WRITERS, OpenSegments
 
 from polyglotd.log.interface import ChannelHead, LogSettings
@@ -132,7 +131,7 @@ class Fsyncs:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._calls = 0
         self._fail = False
-        self._cured: list[tuple[int, int]] = []  # a descriptor, and what it was before
+        self._cure: Callable[[], None] = lambda: None
         self._real = os.fdatasync
         monkeypatch.setattr(os, "fdatasync", self._fdatasync)
 
@@ -147,28 +146,12 @@ class Fsyncs:
 
     def break_disk(self, log: SegmentLog, directory: Path) -> None:
         self._fail = True
-        if isinstance(log, NativeSegmentLog):  # writes go on, but a device that is no disk can't be synced
-            null = os.open("/dev/null", os.O_RDWR)
-            for fd in self._descriptors(segments(directory)[-1]):
-                self._cured.append((fd, os.dup(fd)))
-                os.dup2(null, fd)
-            os.close(null)
-            assert self._cured
+        if isinstance(log, NativeSegmentLog):
+            self._cure = break_disk(directory, "/dev/null")
 
     def cure_disk(self) -> None:
         self._fail = False
-        for fd, before in self._cured:
-            os.dup2(before, fd)
-            os.close(before)
-        self._cured.clear()
-
-    def _descriptors(self, path: Path) -> list[int]:
-        found = []
-        for entry in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # the listing's own
-                if entry.readlink() == path:
-                    found.append(int(entry.name))
-        return found
+        self._cure()
 
 
 @pytest.fixture
