@@ -25,8 +25,8 @@ class TimeFormat {
   char text_[20] = {};
 };
 
-// `evt_` and a ULID (48 bits of ms, 80 random) in lower case. Ids of one instance rise even within a millisecond or when
-// the clock steps back. The random bits are the kernel's.
+// `evt_` and a ULID (48 bits of ms, 80 random) in lower case. Ids of one instance rise even within a millisecond or
+// when the clock steps back. The random bits are the kernel's.
 class EventIds {
  public:
   static constexpr std::size_t kBytes = 30;

@@ -94,7 +94,9 @@ Read read_members(std::string_view payload, KeySet& keys, Members& members) {
 bool read_text(std::string_view value, std::string& scratch, std::string_view& text) {
   text = {};
   if (value.data() == nullptr || value == "null") return true;
-  return decode_string(value, scratch, text);
+  if (value.front() != '"') return false;
+  text = decoded_string(value, scratch);
+  return true;
 }
 
 }  // namespace

@@ -7,6 +7,11 @@ namespace {
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
+const char* behind_digits(const char* at, const char* end) noexcept {
+  while (at != end && is_digit(*at)) ++at;
+  return at;
+}
+
 int hex_digit(char c) noexcept {
   if (is_digit(c)) return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -15,6 +20,14 @@ int hex_digit(char c) noexcept {
 }
 
 }  // namespace
+
+char JsonCursor::peek_behind_whitespace() noexcept {
+  for (; at_ != end_; ++at_) {
+    const char c = *at_;
+    if (c != ' ' && c != '\n' && c != '\r' && c != '\t') return c;
+  }
+  return '\0';
+}
 
 bool JsonCursor::value(int depth) noexcept {
   switch (peek()) {
@@ -74,25 +87,17 @@ bool JsonCursor::array(int depth) noexcept {
   }
 }
 
-bool JsonCursor::string(std::string_view& token, bool& escaped) noexcept {
-  const char* const from = at_;
-  escaped = false;
-  if (!string(escaped)) return false;
-  token = {from, static_cast<std::size_t>(at_ - from)};
-  return true;
-}
-
-bool JsonCursor::string(bool& escaped) noexcept {
-  ++at_;
-  while (true) {
-    at_ = find_string_stop(at_, end_, high_);
-    if (at_ == end_) return fail(JsonError::not_json);
+// From the first byte on that is not to be taken as itself.
+bool JsonCursor::rest_of_string(bool& escaped) noexcept {
+  while (at_ != end_) {
     const char c = *at_++;
     if (c == '"') return true;
-    if (c != '\\') return fail(JsonError::not_json);  // a control character
+    if (c != '\\') break;  // a control character
     escaped = true;
     if (!escape()) return false;
+    at_ = find_string_stop(at_, end_, high_);
   }
+  return fail(JsonError::not_json);
 }
 
 // What follows a backslash.
@@ -143,27 +148,25 @@ bool JsonCursor::word(std::string_view expected) noexcept {
 
 // RFC 8259, 6. Whatever begins no other value ends up here and has no digit.
 bool JsonCursor::number() noexcept {
-  if (at_ != end_ && *at_ == '-') ++at_;
-  const char* const first = at_;
-  if (!digits()) return false;
-  if (*first == '0' && at_ - first > 1) return fail(JsonError::not_json);
-  if (at_ != end_ && *at_ == '.') {
-    ++at_;
-    if (!digits()) return false;
+  const char* at = at_;
+  if (at != end_ && *at == '-') ++at;
+  const char* const first = at;
+  at = behind_digits(at, end_);
+  bool sound = at != first && (*first != '0' || at - first == 1);
+  if (sound && at != end_ && *at == '.') {
+    const char* const fraction = ++at;
+    at = behind_digits(at, end_);
+    sound = at != fraction;
   }
-  if (at_ != end_ && (*at_ == 'e' || *at_ == 'E')) {
-    ++at_;
-    if (at_ != end_ && (*at_ == '+' || *at_ == '-')) ++at_;
-    if (!digits()) return false;
+  if (sound && at != end_ && (*at == 'e' || *at == 'E')) {
+    ++at;
+    if (at != end_ && (*at == '+' || *at == '-')) ++at;
+    const char* const exponent = at;
+    at = behind_digits(at, end_);
+    sound = at != exponent;
   }
-  return true;
-}
-
-// At least one.
-bool JsonCursor::digits() noexcept {
-  const char* const from = at_;
-  while (at_ != end_ && is_digit(*at_)) ++at_;
-  return at_ != from || fail(JsonError::not_json);
+  at_ = at;
+  return sound || fail(JsonError::not_json);
 }
 
 }  // namespace polyglot

@@ -101,18 +101,20 @@ void append_decoded_string(std::string& out, std::string_view token) {
   }
 }
 
+std::string_view decoded_string(std::string_view token, std::string& scratch) {
+  const std::string_view inside = token.substr(1, token.size() - 2);
+  if (inside.find('\\') == std::string_view::npos) return inside;
+  scratch.clear();
+  append_decoded_string(scratch, token);
+  return scratch;
+}
+
 bool decode_string(std::string_view token, std::string& scratch, std::string_view& text) {
   JsonCursor cursor(token);
   std::string_view whole;
   bool escaped = false;
   if (!token.starts_with('"') || !cursor.string(whole, escaped) || whole.size() != token.size()) return false;
-  if (!escaped) {
-    text = token.substr(1, token.size() - 2);
-    return true;
-  }
-  scratch.clear();
-  append_decoded_string(scratch, token);
-  text = scratch;
+  text = decoded_string(token, scratch);
   return true;
 }
 

@@ -26,6 +26,7 @@ bool is_utf8(std::string_view text);
 bool decode_string(std::string_view token, std::string& scratch, std::string_view& text);
 
 // The same for a token that was found to be a JSON string already.
+std::string_view decoded_string(std::string_view token, std::string& scratch);
 void append_decoded_string(std::string& out, std::string_view token);
 
 // Text as a JSON string with its quotes, escaped as msgspec does.

@@ -10,7 +10,7 @@ namespace polyglot {
 namespace {
 
 constexpr std::uint16_t kInvalidPayloadData = 1007;  // RFC 6455, 7.4.1
-constexpr std::size_t kRefBytesMax = 256;            // of JSON text: a socket keeps the refs of what it has not answered
+constexpr std::size_t kRefBytesMax = 256;  // of JSON text: a socket keeps the refs of what it has not answered
 
 constexpr const char* kNotUtf8 = "the frame is not UTF-8";
 constexpr const char* kNotJson = "the frame is not JSON";
@@ -55,12 +55,7 @@ const char* read_text(JsonCursor& cursor, std::string& scratch, std::string_view
   std::string_view token;
   bool escaped = false;
   if (!cursor.string(token, escaped)) return json_fault(cursor);
-  text = token.substr(1, token.size() - 2);
-  if (escaped) {
-    scratch.clear();
-    append_decoded_string(scratch, token);
-    text = scratch;
-  }
+  text = escaped ? decoded_string(token, scratch) : token.substr(1, token.size() - 2);
   return nullptr;
 }
 
@@ -132,10 +127,11 @@ struct MembersV1 {
   }
 };
 
-// To be called for a value that is JSON.
 const char* text_of(std::string_view value, std::string& scratch, std::string_view& text) {
   if (value.data() == nullptr) return kLacksKey;
-  return decode_string(value, scratch, text) ? nullptr : kNoStrings;
+  if (value.front() != '"') return kNoStrings;
+  text = decoded_string(value, scratch);
+  return nullptr;
 }
 
 }  // namespace
