@@ -1,5 +1,8 @@
 """The wheel, built from this checkout and installed in an empty environment: its commands are there; it serves."""
 
+import fcntl
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,16 +28,36 @@ def run(*command: str | Path, **options: object) -> str:
     return output
 
 
-def pip(*arguments: str | Path) -> None:
-    run(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", *arguments)
+def pip(*arguments: str | Path, **options: object) -> None:
+    run(sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet", *arguments, **options)
+
+
+def build_wheel(source: Path, directory: Path, **options: object) -> Path:
+    # CMake and ninja are here, and not on everybody's path.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, **options}
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, source, env=environment)
+    (built,) = directory.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, ROOT)
-    (built,) = directory.glob("*.whl")
-    return built
+    """Of this checkout, with the driver; pip builds it in a directory of its own, for one at a time."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build/wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def clean_checkout(tmp_path: Path) -> Path:
+    """Without anything that was built before."""
+    for name in ("polyglotd", "polyglotctl", "native", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
@@ -60,6 +83,19 @@ def test_the_wheel_has_the_programs_and_the_examples_and_nothing_else(wheel: Pat
     for example in (ROOT / "examples").iterdir():
         assert not example.is_file() or f"polyglotd/_examples/{example.name}" in names
     assert any(name.startswith("polyglotd/store/migrations/registry/") for name in names)
+
+
+def test_the_wheel_has_the_driver_and_is_for_every_python(wheel: Path) -> None:
+    assert re.search(r"-py3-none-linux_\w+\.whl$", wheel.name)
+    libraries = [name for name in ZipFile(wheel).namelist() if name.endswith(".so")]
+    assert sorted(libraries) == ["polyglotctl/bench/_load.so", "polyglotd/plane/_native.so"]
+
+
+def test_without_a_compiler_the_wheel_is_built_without_the_driver(clean_checkout: Path, tmp_path: Path) -> None:
+    built = build_wheel(clean_checkout, tmp_path / "wheel", CXX=str(tmp_path / "no-such-compiler"))
+    names = ZipFile(built).namelist()
+    assert not [name for name in names if name.endswith(".so")]
+    assert {"polyglotd/cli.py", "polyglotd/_examples/chat_example.html"} <= set(names)
 
 
 def test_the_installed_wheel_serves(wheel: Path, environment: Path, data: Path) -> None:
