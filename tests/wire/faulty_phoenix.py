@@ -11,7 +11,7 @@ import struct
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # to the key of RFC 6455's example
@@ -115,7 +115,8 @@ class _Client(socketserver.StreamRequestHandler):
         text = _compact([None, None, topic, "event", envelope])
         for number, member in enumerate(server.members[topic]):
             for part in self._faulty(text, seq) if number == 0 else [text]:
-                member.say(part)
+                with suppress(OSError):  # it has gone
+                    member.say(part)
         if not (server.fault == "silent" and seq == FAULT_AT):
             self._reply(join_ref, ref, topic, {"id": envelope["id"], "seq": seq, "ts": _TIMES})
 

@@ -117,7 +117,7 @@ def test_any_phoenix_server_can_be_measured(tmp_path: Path) -> None:
 # --- servers that do wrong ---
 
 
-def _load(port: int, dialect: Dialect = Dialect.POLYGLOT) -> Published:
+def _load(port: int, dialect: Dialect = Dialect.POLYGLOT, *, tolerant: bool = False) -> Published:
     target = Target(
         address="127.0.0.1",
         port=port,
@@ -128,7 +128,7 @@ def _load(port: int, dialect: Dialect = Dialect.POLYGLOT) -> Published:
     )
     steps = (
         Connect(rooms=1, members=3, concurrency=1, deadline_s=10),
-        Publish(in_flight=2, warm_up_s=0, seconds=0.5, drain_s=0.3),
+        Publish(in_flight=2, warm_up_s=0, seconds=1.2 if tolerant else 0.5, drain_s=0.3, tolerant=tolerant),
     )
     result = run_plan(Plan(target=target, steps=steps))[-1]
     assert isinstance(result, Published)
@@ -178,6 +178,22 @@ def test_a_server_that_refuses_everything_ends_the_run() -> None:
 def test_a_server_that_closes_a_connection_ends_the_run() -> None:
     with faulty_phoenix("close") as server, pytest.raises(BenchFailed, match="connection 0"):
         _load(server.port)
+
+
+def test_where_refusals_are_part_of_the_test_they_are_counted() -> None:
+    with faulty_phoenix("refuse") as server:
+        result = _load(server.port, tolerant=True)
+    assert result.refused > 20
+    assert result.acknowledged == 0
+    assert result.reasons == {"refused: rate_limited": result.refused}
+
+
+def test_where_closes_are_part_of_the_test_it_connects_again_and_goes_on() -> None:
+    with faulty_phoenix("close") as server:
+        result = _load(server.port, tolerant=True)
+        assert len(server.members["room:bench-0"]) == 4
+    assert result.closed == 1
+    assert result.acknowledged > 20
 
 
 def test_a_broken_promise_is_shown_and_is_a_failure(tmp_path: Path) -> None:
