@@ -9,6 +9,7 @@ import typer
 
 from polyglotctl.bench.request import Crowd, Load, Profile, Server, Words
 from polyglotctl.options import OutputOption
+from polyglotctl.render import Output
 
 app = typer.Typer(name="bench", help="Put load on a server and measure what comes of it.", no_args_is_help=True)
 
@@ -43,7 +44,12 @@ WarmUp = Annotated[float, typer.Option("--warm-up", min=0.0, help="Seconds befor
 PayloadBytes = Annotated[int, typer.Option("--payload-bytes", min=31, max=1 << 20, help="Of an event's data.")]
 InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=1 << 16, help="Publishes under way in a channel.")]
 Publishers = Annotated[int, typer.Option("--publishers", min=1, help="Members of a channel that publish.")]
+Json = Annotated[bool, typer.Option("--json", help="The same as --output json.")]
 Members = Annotated[int, typer.Option("--members", min=1, help="Connections to a channel.")]
+
+
+def _output(output: Output | None, json: bool) -> Output | None:
+    return Output.JSON if json else output
 
 
 @app.command("fanout", epilog="Example: polyglotctl bench fanout --members 100 --in-flight 16")
@@ -68,6 +74,7 @@ def fanout(
     secret: Secret = "",
     pid: Pid = None,
     output: OutputOption = None,
+    json_: Json = False,
 ) -> None:
     """One channel, many members: how fast do its events reach all of them?"""
     from polyglotctl.bench.commands_run import run_load
@@ -83,7 +90,7 @@ def fanout(
         seconds=seconds,
         warm_up=warm_up,
     )
-    run_load(output, server, words, load)
+    run_load(_output(output, json_), server, words, load)
 
 
 @app.command("rooms", epilog="Example: polyglotctl bench rooms --rooms 200 --members 10 --rate 10000")
@@ -109,6 +116,7 @@ def rooms(
     secret: Secret = "",
     pid: Pid = None,
     output: OutputOption = None,
+    json_: Json = False,
 ) -> None:
     """Many channels with a few members each, in a closed loop, or at a rate to see latencies."""
     from polyglotctl.bench.commands_run import run_load
@@ -124,7 +132,7 @@ def rooms(
         seconds=seconds,
         warm_up=warm_up,
     )
-    run_load(output, server, words, load)
+    run_load(_output(output, json_), server, words, load)
 
 
 @app.command("echo", epilog="Example: polyglotctl bench echo --connections 50")
@@ -149,6 +157,7 @@ def echo(
     secret: Secret = "",
     pid: Pid = None,
     output: OutputOption = None,
+    json_: Json = False,
 ) -> None:
     """Publish and wait for the acknowledgement, on every connection by itself."""
     from polyglotctl.bench.commands_run import run_load
@@ -160,7 +169,7 @@ def echo(
     load = Load(
         rooms=connections, members=1, in_flight=in_flight, publishers=1, rate=rate, seconds=seconds, warm_up=warm_up
     )
-    run_load(output, server, words, load)
+    run_load(_output(output, json_), server, words, load)
 
 
 @app.command("connect", epilog="Example: polyglotctl bench connect --connections 10000 --kind ticker --hold 60")
@@ -180,6 +189,7 @@ def connect(
     secret: Secret = "",
     pid: Pid = None,
     output: OutputOption = None,
+    json_: Json = False,
 ) -> None:
     """Connect and join, each with a fresh token: how fast, at what cost, and how much memory each one takes."""
     from polyglotctl.bench.commands_run import run_connects
@@ -188,4 +198,4 @@ def connect(
     crowd = Crowd(
         connections=connections, members=members, concurrency=concurrency, hold_s=hold, heartbeat_s=heartbeat
     )
-    run_connects(output, server, Words(kind=kind), crowd)
+    run_connects(_output(output, json_), server, Words(kind=kind), crowd)

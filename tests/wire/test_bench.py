@@ -51,7 +51,7 @@ def test_a_fan_out_counts_what_the_daemon_counts(daemon: DaemonProcess, ctl: Ctl
 
 
 def test_rooms_at_a_rate_get_that_rate(ctl: Ctl) -> None:
-    found = ctl.json("bench", "rooms", "--rooms", "4", "--members", "3", "--rate", "300", *QUICK)
+    found = ctl.json("bench", "rooms", "--rooms", "4", "--members", "3", "--rate", "300", "--json", *QUICK)
     assert found["load"]["publishes_per_s"] == 100
     assert found["delivered_per_s"] == pytest.approx(300, rel=0.2)
     assert not any(found["faults"].values())
