@@ -85,6 +85,7 @@ class _Opening:
         self._left = mark.left()
         self._boot = boot_id()
         self._repairs: list[Repair] = []
+        self._cut_at = 0  # where the log ends after a cut
 
     def open(self) -> OpenedLog:
         segments = list_segments(self._directory)
@@ -124,7 +125,7 @@ class _Opening:
             ids_since_us=self._now_us - DEDUPE_WINDOW_US,
         )
         self._play(head, segments, replay, scan_from=min(head.position, tail_from))
-        end = segments[-1].end if segments else head.position
+        end = segments[-1].end if segments else self._cut_at
         replay.done(end)
         created_only = end == 0 or (bool(segments) and segments[0].first == 0 and replay.records == 0)
         lost = None if self._left is None and created_only else self._lost(end, cursors)
@@ -230,6 +231,7 @@ class _Opening:
             self._repaired(later.path.name, 0, later.size, "it follows a place that was cut")
             later.path.unlink()
         del segments[index + 1 :]
+        self._cut_at = segment.first + offset
         self._repaired(segment.path.name, offset, segment.size - offset, str(bad))
         if offset == 0:
             segment.path.unlink()

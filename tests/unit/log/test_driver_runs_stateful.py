@@ -50,7 +50,10 @@ class DriverMachine(SegmentLogMachine):
     @rule()
     def restart(self) -> None:
         self.found_all()
+        forgotten = self.forgotten
         super().restart()
+        self.forgotten = forgotten  # in memory alone, where the last checkpoint lies before what was not told
+        self.found_again()
 
     def tell_model(self, event_: Event) -> None:
         if event_ not in self.of_a_past:

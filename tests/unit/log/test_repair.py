@@ -143,6 +143,22 @@ async def test_events_cut_off_at_a_records_border_are_noticed_too(
         assert await all_events(log) == events(1, 29)
 
 
+@pytest.mark.parametrize("kept", [0, 10])
+async def test_a_last_segment_that_is_gone_from_its_head_on_is_noticed_where_a_checkpoint_covers_it(
+    open_segments: OpenSegments, tmp_path: Path, kept: int
+) -> None:
+    async with open_segments(tmp_path / "log", SETTINGS) as log:
+        log.append(events(1, 3))
+        end = log.end
+    (segment,) = segments(tmp_path / "log")
+    with segment.open("r+b") as file:
+        file.truncate(kept)
+    async with open_segments(tmp_path / "log", SETTINGS) as log:
+        assert log.head("app", "room:lobby").seq == 0
+        assert log.head("app", "room:lobby").epoch != EPOCH
+        assert log.end > end
+
+
 @pytest.mark.parametrize("which", [0, 1, -1], ids=["the first segment", "the second", "the last"])
 @pytest.mark.parametrize("damage", [b"\xff\xff\xff\xff", b"\x01\x00\x00\x00", bytes(4)], ids=["huge", "1", "0"])
 @pytest.mark.parametrize("at", [0, 4, 60], ids=["length", "checksum", "body"])
