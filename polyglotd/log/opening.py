@@ -134,7 +134,8 @@ class _Opening:
             first, renewed = max(self._left.end if self._left else 0, end, *cursors.values()), new_epoch()
             renew(table, renewed, lost, first)
         if lost is not None or not segments:
-            segment_head = SegmentHead(end, self._now_us, head.log_id, renewed)
+            prior_end = end if segments else head.position  # what is before the checkpoint, nobody misses
+            segment_head = SegmentHead(prior_end, self._now_us, head.log_id, renewed)
             segment, fd = create_segment(self._directory, first, segment_head)
             os.fsync(fd)
             sync_directory(self._directory)

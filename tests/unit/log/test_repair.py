@@ -157,6 +157,11 @@ async def test_a_last_segment_that_is_gone_from_its_head_on_is_noticed_where_a_c
         assert log.head("app", "room:lobby").seq == 0
         assert log.head("app", "room:lobby").epoch != EPOCH
         assert log.end > end
+        copy = crashed(tmp_path / "log")
+    segments(copy)[-1].write_bytes(b"")
+    for _ in range(2):  # the same again, and what followed from it is a log like any other
+        async with open_segments(copy, SETTINGS):
+            pass
 
 
 @pytest.mark.parametrize("which", [0, 1, -1], ids=["the first segment", "the second", "the last"])
