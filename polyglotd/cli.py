@@ -94,7 +94,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Listen here. Default: 127.0.0.1")] = None,
     port: Annotated[str | None, typer.Option(help="Listen here; 0: any free port. Default: 4000")] = None,
     data: DataOption = None,
-    plane: Annotated[Literal["native", "asgi"], typer.Option(help="Which data plane serves sockets.")] = "asgi",
+    plane: Annotated[
+        Literal["native", "asgi"] | None,
+        typer.Option(help="Which data plane serves sockets. Default: native where its driver was built."),
+    ] = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, then drain. A second signal stops at once.
 
@@ -102,11 +105,9 @@ def serve(
     serves it prints `ready http://HOST:PORT` on standard error.
     """
     loaded = _settings(config, host=host, port=port, data=data, development=dev)
-    if plane == "native":
-        raise CommandFailed("--plane native: this build has no native plane; right is --plane asgi", WRONG)
     from polyglotd.serving import serve as serve_until_stopped
 
-    return serve_until_stopped(loaded.settings, role, development=dev)
+    return serve_until_stopped(loaded.settings, role, development=dev, plane=plane)
 
 
 @app.command("check-config", epilog="Example: polyglotd check-config --config polyglot.toml")

@@ -34,11 +34,14 @@ from polyglotd.host.data_directory import Lock, locked_data_directory
 from polyglotd.host.service_manager import notify
 from polyglotd.host.stop_signals import stop_signals
 from polyglotd.log.interface import STORE_READER, EventLog, LogSettings
+from polyglotd.log.native_log import NativeSegmentLog, open_native_segments
 from polyglotd.log.segment_reader import open_segments_reader, wait_for_log
-from polyglotd.log.segments import open_segments
+from polyglotd.log.segments import SegmentLog, open_segments
 from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import Plane
+from polyglotd.plane.native.library import Library, NoDriver, load_library
+from polyglotd.plane.native.plane import NativePlane
 from polyglotd.processor.pipeline import Processor
 from polyglotd.store.interface import EventStore, Registry
 from polyglotd.store.sqlite_events import open_sqlite_events
@@ -50,6 +53,7 @@ from polyglotd.telemetry.metrics import MetricsPage
 logger = logging.getLogger(__name__)
 
 Role = Literal["all", "gateway", "processor"]
+PlaneChoice = Literal["native", "asgi"]
 
 LOCKS: dict[Role, tuple[Lock, ...]] = {
     "all": ("gateway", "processor"),
@@ -66,11 +70,12 @@ PHOENIX_CLIENT = PACKAGE.parent / "tests/js/node_modules/phoenix/priv/static/pho
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """What was asked for. `out` takes the lines for people and scripts, beside the log's."""
+    """What was asked for. `plane` None: the driver where there is one. `out` takes the lines for people and scripts, beside the log's."""
 
     settings: Settings
     role: Role
     development: bool
+    plane: PlaneChoice | None
     out: LineWriter
 
     @property
@@ -105,8 +110,9 @@ class Daemon:
                     await processor.run()
 
     async def _run_gateway(self, stop: trio.Event, serving: trio.Event) -> None:
+        library, why = self._driver()
         async with (
-            open_segments(self.data / "log", self._log_settings()) as log,
+            self._open_log(library) as log,
             self._open_registry() as registry,
             self._open_events() as store,
             open_memory_broker() as broker,
@@ -121,7 +127,33 @@ class Daemon:
                 reader = log.reader(STORE_READER, position)
                 processor = Processor(log.id, reader, store, registry, self.settings.kinds, position)
                 await processing.start(processor.run)
-            await self._serve(stop, serving, log, registry, store, broker, processor)
+            settings = PlaneSettings(host=self.settings.listen.host, port=self.settings.listen.port)
+            plane: Plane
+            if library is not None and isinstance(log, NativeSegmentLog):
+                plane = NativePlane(library, log, settings, log_always=self.settings.log.sync == "always")
+            else:
+                plane = AsgiPlane(log, settings)
+            logger.info("the %s plane serves: %s", plane.name, why)
+            parts = {"log": "segments", "store": "sqlite", "broker": "memory", "plane": plane.name, "plane_why": why}
+            await self._serve(stop, serving, log, registry, store, broker, processor, plane, parts)
+
+    def _driver(self) -> tuple[Library | None, str]:
+        """The library of the plane that is to serve, or None for the one in Python; and why that one."""
+        if self.plane == "asgi":
+            return None, "it was asked for"
+        try:
+            library = load_library()
+        except NoDriver as missing:
+            if self.plane == "native":
+                raise CannotStart(f"--plane native: {missing}") from missing
+            return None, str(missing)
+        return library, "it was asked for" if self.plane == "native" else "the driver is there"
+
+    def _open_log(self, library: Library | None) -> AbstractAsyncContextManager[SegmentLog]:
+        directory, settings = self.data / "log", self._log_settings()
+        if library is None:
+            return open_segments(directory, settings)
+        return open_native_segments(directory, settings, library.cdll)
 
     async def _serve(
         self,
@@ -132,17 +164,21 @@ class Daemon:
         store: EventStore,
         broker: Broker,
         processor: Processor | None,
+        plane: Plane,
+        parts: dict[str, str],
     ) -> None:
-        plane = AsgiPlane(log, PlaneSettings(host=self.settings.listen.host, port=self.settings.listen.port))
         settings = self._gateway_settings()
         gateway = Gateway(plane=plane, log=log, store=store, registry=registry, broker=broker, settings=settings)
-        parts = {"log": "segments", "store": "sqlite", "broker": "memory"}
         metrics = Measured(plane, gateway, log, store, processor, self.out, per_app=self.settings.metrics.per_app)
         edge = Edge(
             gateway=gateway,
             registry=registry,
             settings=settings,
-            metrics=MetricsPage(metrics.snapshot, release=release(), parts=parts | {"plane": plane.name}).render,
+            metrics=MetricsPage(
+                metrics.snapshot,
+                release=release(),
+                parts={name: parts[name] for name in ("log", "store", "broker", "plane")},
+            ).render,
             metrics_public=self.settings.metrics.public,
             parts=parts,
             examples=_example_pages() if self.development else None,

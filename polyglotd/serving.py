@@ -9,7 +9,7 @@ import os
 import trio
 
 from polyglotd.config import Settings
-from polyglotd.daemon import Daemon, Role
+from polyglotd.daemon import Daemon, PlaneChoice, Role
 from polyglotd.gateway.http.release import release
 from polyglotd.host.garbage import collect_rarely
 from polyglotd.host.open_files import raise_open_files_limit
@@ -23,14 +23,14 @@ FAILED = 1
 UMASK = 0o027  # what is in the data directory is nobody else's
 
 
-def serve(settings: Settings, role: Role, *, development: bool) -> int:
+def serve(settings: Settings, role: Role, *, development: bool, plane: PlaneChoice | None = None) -> int:
     """Serve until a signal; the exit code."""
     os.umask(UMASK)
     with open_logs(settings.telemetry.log_format, settings.telemetry.log_level) as out:
         logger.info("polyglotd %s starts: role %s, data in %s", release(), role, settings.data.dir)
         raise_open_files_limit()
         collect_rarely()
-        daemon = Daemon(settings=settings, role=role, development=development, out=out)
+        daemon = Daemon(settings=settings, role=role, development=development, plane=plane, out=out)
         try:
             trio.run(daemon.run)
         except Exception as error:

@@ -85,7 +85,7 @@ void plg_log_close(plg_log *log);
 
 typedef struct plg_driver plg_driver;
 
-/* Start a driver and its thread. `options`: JSON, UTF-8; see polyglotd/plane/native/library.py. `log`: NULL where kinds
+/* Start a driver and its thread. `options`: a msgpack map, see polyglotd/plane/native/library.py. `log`: NULL where kinds
  * are never logged; not owned. `listeners`: listening sockets, the driver's after success. */
 int plg_open(uint32_t abi, const char *options, size_t options_size, plg_log *log, const int32_t *listeners,
              size_t listeners_count, plg_driver **driver, char *error, size_t error_size);

@@ -99,8 +99,6 @@ class NativeLog:
         self._failed = calls["plg_log_failed"]
         self._set_limit = calls["plg_log_set_limit"]
         self._count = calls["plg_log_count"]
-        self._position = c_uint64()
-        self._position_ref = byref(self._position)
         options = _Options(
             directory_fd,
             segment_fd,
@@ -119,11 +117,12 @@ class NativeLog:
         self.handle = handle
 
     def append(self, records: bytes, *, bounded: bool) -> int:
-        """The position of the first byte. One thread at a time. Raises `LogFull`, `LogFailed`, OSError."""
-        result = self._append(self.handle, records, len(records), bounded, self._position_ref)
+        """The position of the first byte. Any thread. Raises `LogFull`, `LogFailed`, OSError."""
+        position = c_uint64()
+        result = self._append(self.handle, records, len(records), bounded, byref(position))
         if result != 0:
             self._raise(result)
-        return self._position.value
+        return position.value
 
     def sync(self, position: int) -> None:
         """Return when everything before is durable. Any thread. Raises `LogFailed`, OSError."""

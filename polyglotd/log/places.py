@@ -51,48 +51,39 @@ class _Places:
             os.close(fd)
 
     def of_channel(self, key: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-        """The channel's events with start <= position < stop: a buffer, the offset in it, the position."""
-        key_offset, size_min = KEY_OFFSET, EVENT_HEAD_BYTES - FRAME_BYTES
-        for buffer, offset, length, position in self._records(start, stop):
-            if (
-                buffer.startswith(key, offset + key_offset)
-                and buffer[offset + _KIND_OFFSET] == EVENT
-                and length >= size_min
-            ):
-                yield buffer, offset, position
-
-    def corrupt(self, position: int, why: str) -> LogCorrupt:
-        segment = self._segments[max(0, bisect_right(self._firsts, position) - 1)]
-        return LogCorrupt(segment.path.name, position - segment.first, why)
-
-    def _records(self, position: int, stop: int) -> Iterator[tuple[bytes, int, int, int]]:
-        """Buffer, offset in it, body's length and position of each record from `position`, where one stands, up to
-        `stop`, across segments. Raises `TailMoved` where the first segment is gone."""
-        size = FIRST_READ_BYTES
+        """The channel's events with start <= position < stop, across segments: a buffer, the offset in it, the
+        position. A record stands at `start`. Raises `TailMoved` where its segment is gone."""
+        unpack, position, size = FRAME.unpack_from, start, FIRST_READ_BYTES
         while position < stop:
             index = bisect_right(self._firsts, position) - 1
-            fd = self._open(index)
-            buffer = os.pread(fd, size, position - self._firsts[index])
+            buffer = os.pread(self._open(index), size, position - self._firsts[index])
             if not buffer:  # the segment ends here
                 if index + 1 == len(self._segments):
                     raise self.corrupt(position, "records that were acknowledged are missing")
                 position = self._firsts[index + 1]
                 continue
             offset, needed = 0, FRAME_BYTES
-            while offset + FRAME_BYTES <= len(buffer) and position + offset < stop:
-                (length, _) = FRAME.unpack_from(buffer, offset)
+            until = min(stop - position, len(buffer) - FRAME_BYTES + 1)
+            while offset < until:
+                (length, _) = unpack(buffer, offset)
+                end = offset + FRAME_BYTES + length
                 if not 0 < length <= BODY_BYTES_MAX:
                     raise self.corrupt(position + offset, f"a record can't have {length} bytes")
-                end = offset + FRAME_BYTES + length
                 if end > len(buffer):
                     needed = FRAME_BYTES + length
                     break
-                yield buffer, offset, length, position + offset
+                # By its length a record is found, never by what it holds: that is for publishers to choose.
+                if buffer.startswith(key, offset + KEY_OFFSET, end) and buffer[offset + _KIND_OFFSET] == EVENT:
+                    yield buffer, offset, position + offset
                 offset = end
             if offset == 0 and len(buffer) < size:
                 raise self.corrupt(position, "a record is cut short")
             position += offset
             size = max(needed, min(4 * size, READ_BYTES_MAX))
+
+    def corrupt(self, position: int, why: str) -> LogCorrupt:
+        segment = self._segments[max(0, bisect_right(self._firsts, position) - 1)]
+        return LogCorrupt(segment.path.name, position - segment.first, why)
 
     def _open(self, index: int) -> int:
         if index < 0:

@@ -8,6 +8,7 @@ import re
 
 from google_crc32c import value as crc32c
 
+from polyglotd.log import runs
 from polyglotd.log.channel_table import ChannelState, ChannelTable
 from polyglotd.log.interface import AppForgotten, EpochBegun
 from polyglotd.log.record import (
@@ -81,7 +82,8 @@ class Replay:
         by_key = self._by_key
         table = self._table
         first = segment.first
-        tail_from = self._tail_from
+        tail_offset = self._tail_from - first
+        joined = runs.JOINED_BYTES
         records = 0
         fault: BadRecord | None = None
         try:
@@ -100,11 +102,13 @@ class Replay:
                         if state is _UNSEEN or (moves_heads and state is not None and state.key != key):
                             state = self._state(key, moves_heads=moves_heads)
                         if state is not None:
-                            if first + offset >= tail_from:
+                            if offset >= tail_offset:
                                 tail = state.tail
                                 if tail is None or seq == 1:
                                     state.tail = Runs(seq, first + offset, first + end)
                                     self._with_tail.add(state)
+                                elif first + offset - tail.newest < joined:
+                                    tail.end = first + end
                                 else:
                                     tail.add(seq, first + offset, first + end)
                             if flags & ID_GIVEN and ts_us >= self._ids_since_us:

@@ -8,7 +8,7 @@ the records there and picks the channel's. Neighbours are joined, so a channel t
 from array import array
 from bisect import bisect_right
 
-JOINED_BYTES = 16 << 10  # a run grows to this many bytes: about 80 records to go through, some tens of µs
+JOINED_BYTES = 2 << 10  # a run grows to this many bytes: about 80 records to go through, some tens of µs
 
 
 class Part:
@@ -26,18 +26,18 @@ class Part:
 class Runs:
     """A channel's newest events, without a gap up to the channel's head."""
 
-    __slots__ = ("_flat", "_newest", "end")
+    __slots__ = ("_flat", "end", "newest")
 
     def __init__(self, seq: int, start: int, end: int) -> None:
         self._flat = array("Q", (seq, start))  # the first seq of a run and where it begins, run after run
-        self._newest = start  # where the newest run begins
+        self.newest = start  # where the newest run begins
         self.end = end  # no event stands behind it
 
     def add(self, seq: int, start: int, end: int) -> None:
         """The events that follow, from `seq` on, stand between `start` and `end`."""
-        if start - self._newest >= JOINED_BYTES:
+        if start - self.newest >= JOINED_BYTES:
             self._flat.extend((seq, start))
-            self._newest = start
+            self.newest = start
         self.end = end
 
     @property
@@ -60,7 +60,7 @@ class Runs:
         del self._flat[: 2 * (self._count(0, seq) - 1)]
         self._flat[0] = seq
         self._flat[1] = start
-        self._newest = max(self._newest, start)
+        self.newest = max(self.newest, start)
 
     def parts(self, first: int, last: int, head: int) -> list[Part]:
         """Where the events first..last are, run by run, in order. `head`: the channel's seq."""

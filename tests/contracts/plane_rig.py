@@ -5,15 +5,21 @@ below, and admits joins with what they ask for. A test that wants another answer
 """
 
 import json
+import resource
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
+import pytest
 import trio
 import trio.testing
 
-from polyglotd.log.interface import LogAppender, LogRecord, RecentId
+from polyglotd.log.interface import AppendedRun, LogAppender, LogRecord, LogSettings, RecentId
+from polyglotd.log.native_log import NativeSegmentLog, open_native_segments
+from polyglotd.log.record import check_record, decode_record
 from polyglotd.model import BUILT_IN_KINDS, Event, Limits, Policy, Unavailable, encode_event, now_us
 from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
@@ -39,6 +45,8 @@ from polyglotd.plane.interface import (
     RefuseJoin,
     WindowPage,
 )
+from polyglotd.plane.native.library import Library, NoDriver, load_library
+from polyglotd.plane.native.plane import NativePlane
 
 PATIENCE_S = 5.0
 APP = "demo"
@@ -56,6 +64,8 @@ AnyRecordT = TypeVar("AnyRecordT", bound=Record)
 class MemoryLog:
     """A LogAppender that keeps its events in a list. `broken`: appends are refused. `gate`: what a sync waits for."""
 
+    retry_after_ms = 1234
+
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.broken = False
@@ -66,7 +76,7 @@ class MemoryLog:
 
     def append(self, records: Sequence[LogRecord]) -> int:
         if self.broken:
-            raise Unavailable("the disk is full", retry_after_ms=1234)
+            raise Unavailable("the disk is full", retry_after_ms=self.retry_after_ms)
         heads: dict[tuple[str, str], tuple[str, int]] = {}
         for event in self.events:
             heads[event.app_id, event.channel] = (event.epoch, event.seq)
@@ -102,7 +112,7 @@ class MemoryLog:
 class Rig:
     """A running plane, its log, and the gateway's end of the border."""
 
-    def __init__(self, plane: Plane, log: MemoryLog) -> None:
+    def __init__(self, plane: Plane, log: "MemoryLog | SegmentsOfDriver") -> None:
         self.plane = plane
         self.log = log
         self.address = ("", 0)
@@ -241,12 +251,20 @@ class Rig:
         """Wait until the log was written to so often."""
         with trio.fail_after(PATIENCE_S):
             while self.log.appends < appends:
-                await self.log.appended.wait()
+                await trio.sleep(0.001)
 
     async def publish_many(self, channel: str, count: int, data: bytes = b"null") -> None:
         topic = self.open(channel)
         results = await self.publish(*(PublishItem(topic, "m", data, None, None) for _ in range(count)))
         assert len(results.results) == count
+
+    async def at_rest(self) -> None:
+        """Wait until the plane has carried out what was submitted, and its answers were heard."""
+        self.open("queue:at-rest")
+        for _ in range(2):  # commands, and those that answer what came of them
+            await trio.testing.wait_all_tasks_blocked()
+            await self.window("queue:at-rest")
+        await trio.testing.wait_all_tasks_blocked()
 
     async def window(self, channel: str, **fields: Any) -> WindowPage:
         self._requests += 1
@@ -274,4 +292,100 @@ async def open_asgi(log: LogAppender | None = None, **settings: Any) -> AsyncIte
         nursery.cancel_scope.cancel()
 
 
-MAKES = {"asgi": open_asgi}
+class SegmentsOfDriver:
+    """What the driver has appended to a real log, read back, in the shape of `MemoryLog`. `broken`: files may not grow
+    any more, for this process (the limit is the kernel's): a full disk."""
+
+    retry_after_ms = 1000
+
+    def __init__(self, log: NativeSegmentLog, directory: Path) -> None:
+        self._log = log
+        self._directory = directory
+        self._may_grow = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    @property
+    def events(self) -> list[Event]:
+        events: list[Event] = []
+        for path in sorted(self._directory.glob("*.seg")):
+            data, at = path.read_bytes(), 0
+            while at < len(data):
+                size = check_record(data, at)
+                record = decode_record(data, at, size)
+                events += [record] if isinstance(record, Event) else []
+                at = size
+        return events
+
+    def of(self, channel: str) -> list[Event]:
+        return [event for event in self.events if event.channel == channel]
+
+    @property
+    def appends(self) -> int:
+        return self._log.counters().writes
+
+    @property
+    def broken(self) -> bool:
+        return resource.getrlimit(resource.RLIMIT_FSIZE) != self._may_grow
+
+    @broken.setter
+    def broken(self, broken: bool) -> None:
+        size = max(path.stat().st_size for path in self._directory.glob("*.seg"))
+        soft = size if broken else self._may_grow[0]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, self._may_grow[1]))
+
+    @property
+    def gate(self) -> trio.Event:
+        raise NotImplementedError
+
+    @gate.setter
+    def gate(self, gate: trio.Event) -> None:
+        pytest.skip("the kernel's fsync can't be held; native/tests/test_engine_log.cpp holds it")
+
+    sync_broken = gate
+
+
+class AnySeqs:
+    """A driver's log for a gateway that invents where channels stand: what does not follow is only forgotten."""
+
+    def __init__(self, log: NativeSegmentLog) -> None:
+        self._log = log
+        self.handle = log.handle
+        self.recent_ids = log.recent_ids
+
+    def appended(self, runs: Sequence[AppendedRun], told: int) -> None:
+        for run in runs:
+            with suppress(ValueError):
+                self._log.appended([run], 0)
+        self._log.appended([], told)
+
+
+@asynccontextmanager
+async def open_native(log: NativeSegmentLog | None = None, **settings: Any) -> AsyncIterator[Rig]:
+    """The driver writes to a log of its own kind, so there is always a real one."""
+    library = native_library()
+    async with AsyncExitStack() as stack:
+        if log is None:
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="polyglot-rig.")))
+            log = await stack.enter_async_context(open_native_segments(directory, LogSettings(), library.cdll))
+        plane = NativePlane(
+            library, AnySeqs(log), PlaneSettings(port=0, **settings), log_always=log._settings.sync == "always"
+        )
+        rig = Rig(plane, SegmentsOfDriver(log, log._directory))
+        async with trio.open_nursery() as nursery:
+            rig.address = await nursery.start(rig.plane.run)
+            rig.configure(GENEROUS)
+            nursery.start_soon(rig.listen)
+            try:
+                yield rig
+            finally:
+                rig.log.broken = False
+            nursery.cancel_scope.cancel()
+
+
+def native_library() -> Library:
+    try:
+        return load_library()
+    except NoDriver as why:
+        pytest.skip(str(why))
+
+
+MAKES = {"asgi": open_asgi, "native": open_native}

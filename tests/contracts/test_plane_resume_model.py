@@ -133,7 +133,7 @@ class World:
         with trio.fail_after(PATIENCE_S):
             busy = True
             while busy:
-                await trio.testing.wait_all_tasks_blocked()
+                await self.rig.at_rest()
                 busy = await self.answer_history(gone=False)
                 for place in range(len(self.sessions)):
                     busy |= await self.poll(place, 1 << 20)
@@ -176,5 +176,5 @@ async def test_no_member_ever_sees_a_gap_or_an_event_twice(
                 world.new_epoch()
             elif world.sessions:
                 await world.poll(*arguments)
-            await trio.testing.wait_all_tasks_blocked()
+            await rig.at_rest()
         await world.settle()

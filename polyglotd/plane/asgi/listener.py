@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import trio
 
 from polyglotd.model import Malformed
+from polyglotd.plane.asgi.listening import listen
 from polyglotd.plane.asgi.records import RecordQueue
 from polyglotd.plane.asgi.request_head import Owner, head_size, may_be_http, owner_of, problem_answer
 from polyglotd.plane.asgi.settings import PlaneSettings
@@ -59,7 +60,7 @@ class Listener:
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED) -> None:
         """Accept until cancelled; `started` with the first bound address. Raises OSError where it can't listen.
         Cancelled: every connection is closed at once."""
-        listening = await self._listen()
+        listening = await listen(self._settings.host, self._settings.port, self._settings.backlog)
         try:
             async with trio.open_nursery() as connections:
                 host, port = listening[0].getsockname()[:2]
@@ -73,26 +74,6 @@ class Listener:
         finally:
             for sock in listening:
                 sock.close()
-
-    async def _listen(self) -> list[trio.socket.SocketType]:
-        host, port = self._settings.host, self._settings.port
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        listening: list[trio.socket.SocketType] = []
-        try:
-            for family, kind, protocol, _, address in found:
-                sock = trio.socket.socket(family, kind, protocol)
-                listening.append(sock)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                await sock.bind((address[0], port, *address[2:]))
-                sock.listen(self._settings.backlog)
-                port = sock.getsockname()[1]  # where it was 0, the others get the same
-        except BaseException:
-            for sock in listening:
-                sock.close()
-            raise
-        return listening
 
     async def _accept_from(self, listening: trio.socket.SocketType, connections: trio.Nursery) -> None:
         while True:

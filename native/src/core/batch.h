@@ -1,0 +1,107 @@
+// What one topic published in one turn, from the moment its events have seqs until members have them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/records.h"
+#include "core/state.h"
+
+namespace polyglot {
+
+// A gateway's `Publish`, until all its results are there.
+struct PublishRequest {
+  std::uint64_t request = 0;
+  std::vector<PublishResult> results;
+  std::size_t missing = 0;
+};
+
+// One event, or a signal among the events.
+struct Entry {
+  std::uint64_t seq = 0;     // 0: a signal
+  std::uint64_t origin = 0;  // the sub that published it; 0: none
+  std::int64_t received_us = 0;
+  KeptEvent kept;                // events
+  std::uint32_t payload_at = 0;  // in the frames of socket_v2: envelope or signal
+  std::uint32_t payload_size = 0;
+  std::uint32_t type_at = 0;     // in `types`: what conflation goes by
+  std::uint32_t type_size = 0;
+};
+
+// Who waits for an entry's admission.
+struct Answer {
+  Connection* conn = nullptr;               // a member's push, or
+  std::shared_ptr<PublishRequest> request;  // an item of the gateway's
+  std::uint32_t place = 0;                  // of the item
+  std::uint32_t refs_at = 0;                // join_ref and ref in the batch's arena
+  std::uint16_t join_ref_size = 0;
+  std::uint16_t ref_size = 0;
+  bool signal = false;
+  bool duplicate = false;
+  std::uint64_t sub = 0;
+  std::uint64_t seq = 0;
+  std::int64_t ts_us = 0;
+  std::uint32_t id_at = 0;  // of a duplicate in the arena, else in the frames
+  std::uint16_t id_size = 0;
+};
+
+struct GivenId {
+  std::string user_id;
+  std::string id;
+  std::uint64_t seq = 0;
+};
+
+struct Batch {
+  Topic* topic = nullptr;
+  std::string epoch;
+  std::string frames;               // of socket_v2
+  std::vector<std::uint32_t> ends;  // of each entry's frame
+  std::vector<Entry> entries;
+  std::string types;
+  std::string arena;
+  std::vector<Answer> answers;
+  std::vector<GivenId> ids;
+  std::uint64_t log_from = 0;  // of its records in the commit's
+  std::uint64_t log_to = 0;
+  std::uint64_t data_bytes = 0;
+  std::uint64_t first_seq = 0;
+  std::uint64_t last_seq = 0;
+  std::int64_t last_ts_us = 0;
+};
+
+// All batches of a turn that share a write to the log, or need none.
+struct Commit {
+  std::vector<std::unique_ptr<Batch>> batches;
+  std::string records;
+  std::uint64_t position = 0;  // where the records begin in the log
+  std::uint64_t end = 0;
+  bool empty() const { return batches.empty(); }
+};
+
+// A batch on its way to the members, over as many turns as they are many.
+struct Fanout {
+  Topic* topic = nullptr;
+  Overflow overflow = Overflow::queue;
+  bool control = false;        // a broadcast of the gateway: never gives way
+  bool presence_only = false;  // of these
+  std::uint32_t events = 0;    // entries that are no signals
+  std::array<RunRef, kWires> runs;
+  std::array<std::vector<std::uint32_t>, kWires> ends;
+  std::vector<Entry> entries;
+  std::string types;
+  std::uint64_t generation = 0;
+  std::size_t next = 0;  // member to go on with
+
+  std::uint32_t begin_of(Wire wire, std::uint32_t entry) const {
+    return entry == 0 ? 0 : ends[index_of(wire)][entry - 1];
+  }
+  std::uint32_t end_of(Wire wire, std::uint32_t entry) const { return ends[index_of(wire)][entry]; }
+  std::string_view type(const Entry& entry) const {
+    return std::string_view(types).substr(entry.type_at, entry.type_size);
+  }
+};
+
+}  // namespace polyglot

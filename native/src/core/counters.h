@@ -1,0 +1,37 @@
+// The driver's totals since its start, and its gauges: written by its thread, read by any.
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "core/counter.h"
+#include "core/outbox.h"
+
+namespace polyglot {
+
+inline constexpr std::array<std::string_view, 12> kReasons = {
+    "invalid",       "forbidden",         "payload_too_large",    "rate_limited",  "quota_exceeded", "too_many_channels",
+    "unauthorized",  "unknown_event",     "unknown_channel_kind", "unmatched topic", "unavailable",  "internal"};
+
+struct Counters {
+  Counter connections, subscriptions, topics;
+  Counter connects, handshakes_refused, accepts_failed, frames_in, frames_out, bytes_in, bytes_out;
+  Counter events, signals, deliveries, duplicates, slow_consumers;
+  Counter turns, wakes, writes, reads, log_writes, log_refused, records_unread_bytes, records_held_back;
+  std::array<Counter, kReasons.size()> refused;
+  OutboxTally outboxes;
+  std::array<Histogram, 5> latency;  // by kind: room, ticker, match, post, others
+  Histogram log_write;
+
+  void count_refusal(std::string_view reason) {
+    for (std::size_t at = 0; at < kReasons.size(); ++at) {
+      if (kReasons[at] == reason) {
+        refused[at].add();
+        return;
+      }
+    }
+    refused.back().add();
+  }
+};
+
+}  // namespace polyglot

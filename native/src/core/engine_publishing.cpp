@@ -1,0 +1,523 @@
+// The way of a publish or a signal from its payload to the members and the answer.
+// Reference: polyglotd/plane/asgi/publishing.py and committer.py.
+#include <algorithm>
+
+#include "core/engine.h"
+#include "log/record.h"
+#include "phoenix/frames.h"
+#include "phoenix/json_text.h"
+#include "websocket/frame_writer.h"
+
+namespace polyglot {
+
+namespace {
+
+// What of the gateway's batches goes to members in one turn: half of what a member of a dropping kind keeps of a topic.
+constexpr std::size_t kPacedEvents = 32;
+constexpr std::size_t kPacedBytes = 64 << 10;
+constexpr std::size_t kPacedEventsQueued = 512;  // of kinds that queue
+constexpr std::size_t kPacedBytesQueued = 256 << 10;
+constexpr std::int64_t kPacedPatienceUs = 5'000;  // for members to take what they have, before they get more
+constexpr std::size_t kPacedMembersSeen = 256;    // topics with more are slow enough by themselves
+constexpr std::size_t kPacedWaitingBytes = 64 << 20;  // eight of the largest batches
+constexpr std::size_t kEnvelopeBytes = 512;           // what an event's envelope counts for beside its data
+
+std::uint32_t append(std::string& arena, std::string_view text) {
+  const auto at = static_cast<std::uint32_t>(arena.size());
+  arena += text;
+  return at;
+}
+
+std::string_view part(const std::string& arena, std::uint32_t at, std::size_t size) {
+  return std::string_view(arena).substr(at, size);
+}
+
+Refusal too_large(std::int64_t limit) {
+  Refusal refusal{"payload_too_large", "data has at most " + std::to_string(limit) + " bytes"};
+  refusal.limit = limit;
+  return refusal;
+}
+
+Refusal unavailable(const char* why, std::int64_t retry_after_ms = 1000) {
+  Refusal refusal{"unavailable", why};
+  refusal.retry_after_ms = retry_after_ms;
+  return refusal;
+}
+
+Refusal refusal_of(AppendError error) {
+  switch (error) {
+    case AppendError::full:
+      return unavailable("the event log is full: its readers are behind by [log] bytes_max");
+    case AppendError::failed:
+      return unavailable("the event log has failed; the server must be started again", 10'000);
+    default:
+      return unavailable("the event log can't be written to");
+  }
+}
+
+PublishResult result_of(const Refusal& refusal) {
+  PublishResult result;
+  result.reason = refusal.reason;
+  result.message = refusal.message;
+  if (refusal.reason == "payload_too_large") result.limit = refusal.limit;
+  if (refusal.reason == "unavailable") result.retry_after_ms = refusal.retry_after_ms;
+  return result;
+}
+
+}  // namespace
+
+// --- members
+
+bool Engine::check_content(Sub& sub, const Message& message, Content& content, Refusal& refusal) {
+  if (!content_.read(message.payload, content, refusal)) return false;
+  if (!sub.may_publish) {
+    refusal = Refusal{"forbidden", "this token may not publish on this channel"};
+    return false;
+  }
+  const std::int64_t limit = sub.topic->app->payload_bytes;
+  if (static_cast<std::int64_t>(content.data.size()) > limit) {
+    refusal = too_large(limit);
+    return false;
+  }
+  return true;
+}
+
+void Engine::publish(Sub& sub, const Message& message) {
+  Connection& conn = *sub.conn;
+  Topic& topic = *sub.topic;
+  Content content;
+  Refusal refusal;
+  if (!check_content(sub, message, content, refusal)) {
+    refuse_message(conn, sub.join_ref, message, refusal);
+    return;
+  }
+  Answer answer;
+  answer.conn = &conn;
+  answer.sub = sub.id;
+  answer.join_ref_size = static_cast<std::uint16_t>(sub.join_ref.size());
+  answer.ref_size = static_cast<std::uint16_t>(message.ref.size());
+  const Dedupe::Known* known = content.id.empty() ? nullptr : topic.dedupe.find(conn.user_id, content.id, wall_us_);
+  const bool logged = topic.is_logged();
+  if (known != nullptr) {
+    counters_.duplicates.add();
+    answer.duplicate = true;
+    answer.seq = known->seq;
+    answer.ts_us = known->ts_us;
+  } else if (!take_rate(conn, refusal)) {
+    refuse_message(conn, sub.join_ref, message, refusal);
+    return;
+  }
+  Batch& batch = batch_of(topic, logged);
+  answer.refs_at = append(batch.arena, sub.join_ref);
+  append(batch.arena, message.ref);
+  if (known != nullptr) {
+    answer.id_at = append(batch.arena, content.id);
+    answer.id_size = static_cast<std::uint16_t>(content.id.size());
+  } else {
+    answer.seq = add_event(topic, batch, logged, content.type, content.data, content.id, conn.user_id, conn.user_json,
+                           sub.id);
+    const Entry& entry = batch.entries.back();
+    answer.id_at = entry.payload_at + KeptEvent::kIdAt;  // in the frames
+    answer.id_size = entry.kept.id_size;
+    answer.ts_us = topic.ts_us;
+  }
+  ++conn.pending;
+  batch.answers.push_back(std::move(answer));
+}
+
+void Engine::signal(Sub& sub, const Message& message) {
+  Connection& conn = *sub.conn;
+  Topic& topic = *sub.topic;
+  Content content;
+  Refusal refusal;
+  if (!check_content(sub, message, content, refusal) || !take_rate(conn, refusal)) {
+    refuse_message(conn, sub.join_ref, message, refusal);
+    return;
+  }
+  counters_.signals.add();
+  Batch& batch = batch_of(topic, false);
+  text_.clear();
+  append_signal(text_, topic.names.app_id, topic.names.channel, content.type, content.data, conn.user_id,
+                next_ts_us(topic));
+  Entry entry;
+  entry.origin = sub.id;
+  entry.received_us = steady_us_;
+  entry.type_at = append(batch.types, "signal ");  // a type that no event has: it holds a space
+  batch.types += content.type;
+  entry.type_size = static_cast<std::uint32_t>(batch.types.size()) - entry.type_at;
+  append_message_frame(batch.frames, Wire::socket_v2, topic, "\"signal\"", text_);
+  // The payload ends the frame, but for the bracket.
+  entry.payload_size = static_cast<std::uint32_t>(text_.size());
+  entry.payload_at = static_cast<std::uint32_t>(batch.frames.size() - 1 - text_.size());
+  batch.ends.push_back(static_cast<std::uint32_t>(batch.frames.size()));
+  batch.entries.push_back(std::move(entry));
+  Answer answer;
+  answer.conn = &conn;
+  answer.sub = sub.id;
+  answer.signal = true;
+  answer.join_ref_size = static_cast<std::uint16_t>(sub.join_ref.size());
+  answer.ref_size = static_cast<std::uint16_t>(message.ref.size());
+  answer.refs_at = append(batch.arena, sub.join_ref);
+  append(batch.arena, message.ref);
+  ++conn.pending;
+  batch.answers.push_back(std::move(answer));
+}
+
+// --- the gateway
+
+void Engine::run(const command::Publish& command) {
+  auto request = std::make_shared<PublishRequest>();
+  request->request = command.request;
+  request->results.resize(command.items.size());
+  request->missing = command.items.size();
+  if (command.items.empty()) {
+    records_.publish_results(command.request, {});
+    return;
+  }
+  for (std::uint32_t place = 0; place < command.items.size(); ++place) {
+    const command::PublishItem& item = command.items[place];
+    const auto found = topics_.find(item.topic);
+    const bool paced = found != topics_.end() && found->second->member_count > 0;
+    if (paced && (!paced_.empty() || !may_publish_now(*found->second, item.data.size()))) {
+      if (paced_waiting_ + item.data.size() + kEnvelopeBytes > kPacedWaitingBytes) {
+        Answer answer;
+        answer.request = request;
+        answer.place = place;
+        request->results[place] = result_of(unavailable("too many events wait for their turn"));
+        counters_.count_refusal("unavailable");
+        finish_item(answer);
+        continue;
+      }
+      paced_waiting_ += item.data.size() + kEnvelopeBytes;
+      paced_.push_back(std::make_unique<PacedItem>(PacedItem{request, place, item.topic, std::string(item.type),
+                                                             std::string(item.data), std::string(item.id),
+                                                             std::string(item.user_id)}));
+      continue;
+    }
+    if (paced) {
+      paced_us_ = steady_us_;
+      ++paced_events_;
+      paced_bytes_ += item.data.size() + kEnvelopeBytes;
+    }
+    publish_item(request, place, item);
+  }
+}
+
+bool Engine::may_publish_now(const Topic& topic, std::size_t size) const {
+  const bool queues = topic.policy.overflow == Overflow::queue;
+  return paced_events_ < (queues ? kPacedEventsQueued : kPacedEvents) &&
+         (paced_events_ == 0 || paced_bytes_ + size <= (queues ? kPacedBytesQueued : kPacedBytes));
+}
+
+// Whether the topic's members had better take what they have first.
+bool Engine::members_are_behind(const Topic& topic) const {
+  if (topic.members.size() > kPacedMembersSeen) return false;
+  const std::size_t bound = topic.policy.overflow == Overflow::queue ? Outbox::kLowWater : 0;
+  return std::any_of(topic.members.begin(), topic.members.end(), [bound](const Sub* sub) {
+    return sub != nullptr && is_socket(sub->conn->wire) && sub->conn->outbox.bytes() > bound;
+  });
+}
+
+void Engine::run_paced() {
+  paced_events_ = paced_bytes_ = 0;
+  paced_waits_ = false;
+  while (!paced_.empty()) {
+    const auto found = topics_.find(paced_.front()->topic);
+    if (found != topics_.end()) {
+      if (!may_publish_now(*found->second, paced_.front()->data.size())) return;
+      if (members_are_behind(*found->second) && steady_us_ - paced_us_ < kPacedPatienceUs) {
+        paced_waits_ = true;
+        return;
+      }
+      if (paced_events_ == 0) paced_us_ = steady_us_;
+    }
+    const std::unique_ptr<PacedItem> next = std::move(paced_.front());
+    paced_.pop_front();
+    paced_waiting_ -= next->data.size() + kEnvelopeBytes;
+    ++paced_events_;
+    paced_bytes_ += next->data.size() + kEnvelopeBytes;
+    publish_item(next->request, next->place,
+                 command::PublishItem{next->topic, next->type, next->data, next->id, next->user_id});
+  }
+}
+
+void Engine::publish_item(const std::shared_ptr<PublishRequest>& request, std::uint32_t place,
+                          const command::PublishItem& item) {
+  Answer answer;
+  answer.request = request;
+  answer.place = place;
+  PublishResult& result = request->results[place];
+  const auto found = topics_.find(item.topic);
+  Refusal refusal;
+  if (found == topics_.end()) {
+    refusal = unavailable("the channel has just closed");
+  } else if (static_cast<std::int64_t>(item.data.size()) > found->second->app->payload_bytes) {
+    refusal = too_large(found->second->app->payload_bytes);
+  }
+  if (!refusal.reason.empty()) {
+    counters_.count_refusal(refusal.reason);
+    result = result_of(refusal);
+    finish_item(answer);
+    return;
+  }
+  Topic& topic = *found->second;
+  const bool logged = topic.is_logged();
+  Batch& batch = batch_of(topic, logged);
+  result.accepted = true;
+  if (const Dedupe::Known* known =
+          item.id.empty() ? nullptr : topic.dedupe.find(item.user_id, item.id, wall_us_)) {
+    counters_.duplicates.add();
+    result.duplicate = true;
+    result.id = item.id;
+    result.seq = known->seq;
+    result.ts_us = known->ts_us;
+  } else {
+    std::string user_json = "null";
+    if (!item.user_id.empty()) {
+      user_json.clear();
+      append_json_string(user_json, item.user_id);
+    }
+    answer.seq = add_event(topic, batch, logged, item.type, item.data, item.id, item.user_id, user_json, 0);
+    const Entry& entry = batch.entries.back();
+    result.id = part(batch.frames, entry.payload_at + KeptEvent::kIdAt, entry.kept.id_size);
+    result.seq = answer.seq;
+    result.ts_us = topic.ts_us;
+  }
+  batch.answers.push_back(std::move(answer));
+}
+
+void Engine::finish_item(const Answer& answer) {
+  PublishRequest& request = *answer.request;
+  if (--request.missing == 0) records_.publish_results(request.request, request.results);
+}
+
+// --- both
+
+Batch& Engine::batch_of(Topic& topic, bool logged) {
+  Batch*& batch = logged ? topic.logged_batch : topic.quick_batch;
+  if (batch == nullptr) {
+    Commit& commit = logged ? logged_ : quick_;
+    auto made = std::make_unique<Batch>();
+    made->topic = &topic;
+    made->epoch = topic.epoch;
+    made->log_from = made->log_to = commit.records.size();
+    batch = made.get();
+    commit.batches.push_back(std::move(made));
+    ++topic.waiting;
+    topic.waits_for_log = logged || (topic.waiting > 1 && topic.waits_for_log);
+  }
+  return *batch;
+}
+
+std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::string_view type, std::string_view data,
+                                std::string_view id, std::string_view user_id, std::string_view user_json,
+                                std::uint64_t origin) {
+  const std::uint64_t seq = ++topic.assigned;
+  topic.ts_us = next_ts_us(topic);
+  const bool id_given = !id.empty();
+  char made_id[EventIds::kBytes];
+  if (!id_given) {
+    scratch_.clear();
+    ids_.append(scratch_, topic.ts_us);
+    std::copy_n(scratch_.data(), EventIds::kBytes, made_id);
+    id = std::string_view(made_id, EventIds::kBytes);
+  }
+  scratch_.clear();
+  time_.append(scratch_, topic.ts_us);
+  text_.clear();
+  KeptEvent kept =
+      append_kept_envelope(text_, topic.names, id, type, data, seq, user_json, topic.ts_us, scratch_);
+  Entry entry;
+  entry.seq = seq;
+  entry.origin = origin;
+  entry.received_us = steady_us_;
+  append_event_frame(batch.frames, Wire::socket_v2, topic, seq, text_);
+  entry.payload_size = static_cast<std::uint32_t>(text_.size());
+  entry.payload_at = static_cast<std::uint32_t>(batch.frames.size() - 1 - text_.size());  // before the bracket
+  kept.at = entry.payload_at;
+  entry.kept = std::move(kept);
+  if (topic.policy.overflow == Overflow::conflate) {
+    entry.type_at = append(batch.types, type);
+    entry.type_size = static_cast<std::uint32_t>(type.size());
+  }
+  batch.entries.push_back(std::move(entry));
+  batch.ends.push_back(static_cast<std::uint32_t>(batch.frames.size()));
+  if (batch.first_seq == 0) batch.first_seq = seq;
+  batch.last_seq = seq;
+  batch.last_ts_us = topic.ts_us;
+  batch.data_bytes += data.size();
+  if (id_given) {
+    topic.dedupe.remember(user_id, id, seq, topic.ts_us);
+    batch.ids.push_back({std::string(user_id), std::string(id), seq});
+  }
+  if (logged) {
+    EventView event;
+    event.id = id;
+    event.app_id = topic.names.app_id;
+    event.channel = topic.names.channel;
+    event.epoch = topic.epoch;
+    event.seq = seq;
+    event.type = type;
+    event.data = data;
+    event.user_id = user_id;
+    event.ts_us = topic.ts_us;
+    if (batch.log_to == batch.log_from) batch.log_from = logged_.records.size();
+    append_event_record(logged_.records, topic.log_key, event, id_given);
+    batch.log_to = logged_.records.size();
+  }
+  return seq;
+}
+
+// --- the end of a turn
+
+void Engine::commit() {
+  if (!quick_.empty()) {
+    Commit commit = std::move(quick_);
+    quick_ = Commit{};
+    for (const auto& batch : commit.batches) batch->topic->quick_batch = nullptr;
+    release(commit);
+  }
+  if (logged_.empty()) return;
+  Commit commit = std::move(logged_);
+  logged_ = Commit{};
+  for (const auto& batch : commit.batches) {
+    if (batch->topic->logged_batch == batch.get()) batch->topic->logged_batch = nullptr;
+  }
+  if (!commit.records.empty()) {
+    const AppendError error =
+        log_ == nullptr ? AppendError::io : log_->append(commit.records, true, commit.position);
+    if (error != AppendError::none) {
+      counters_.log_refused.add();
+      refuse_commit(commit, refusal_of(error));
+      return;
+    }
+    counters_.log_writes.add();
+    commit.end = commit.position + commit.records.size();
+    commit.records.clear();
+  }
+  if (settings_.log_always) {
+    if (log_failed_) {
+      refuse_commit(commit, refusal_of(AppendError::failed));
+      return;
+    }
+    const std::uint64_t end = commit.end > 0 ? commit.end : (unsynced_.empty() ? 0 : unsynced_.back().end);
+    commit.end = end;
+    unsynced_.push_back(std::move(commit));
+    sockets_.sync_wanted(end);
+    return;
+  }
+  release(commit);
+}
+
+void Engine::synced(std::uint64_t position, bool ok) {
+  log_failed_ = log_failed_ || !ok;
+  while (!unsynced_.empty() && (!ok || unsynced_.front().end <= position)) {
+    if (ok) {
+      synced_.push_back(std::move(unsynced_.front()));
+    } else {
+      refuse_commit(unsynced_.front(), refusal_of(AppendError::failed));
+    }
+    unsynced_.pop_front();
+  }
+}
+
+// Nothing of it was seen by anybody: its seqs are free again.
+void Engine::refuse_commit(Commit& commit, const Refusal& refusal) {
+  for (auto at = commit.batches.rbegin(); at != commit.batches.rend(); ++at) {
+    Batch& batch = **at;
+    Topic& topic = *batch.topic;
+    --topic.waiting;
+    if (batch.epoch == topic.epoch) {
+      if (batch.first_seq > 0) topic.assigned = std::min(topic.assigned, batch.first_seq - 1);
+      for (const GivenId& given : batch.ids) topic.dedupe.forget(given.user_id, given.id, given.seq);
+    }
+    for (const Answer& waiting : batch.answers) answer(batch, waiting, &refusal);
+  }
+}
+
+void Engine::release(Commit& commit) {
+  for (const auto& batch : commit.batches) release(*batch, commit);
+  released_end_ = std::max(released_end_, commit.end);
+}
+
+void Engine::release(Batch& batch, const Commit& commit) {
+  Topic& topic = *batch.topic;
+  --topic.waiting;
+  if (batch.epoch != topic.epoch) {
+    const Refusal refusal = unavailable("the channel began a new epoch meanwhile");
+    for (const Answer& waiting : batch.answers) answer(batch, waiting, &refusal);
+    return;
+  }
+  if (!batch.entries.empty()) {
+    const RunRef run = RunRef::of(batch.frames);
+    for (Entry& entry : batch.entries) {
+      if (entry.seq == 0) continue;
+      entry.kept.run = run;
+      topic.window.append(entry.kept);
+      if (topic.policy.snapshot) topic.snapshot.put(entry.seq, entry.kept);
+    }
+    if (batch.last_seq > 0) {
+      note_published(topic, batch, commit);
+      topic.seq = batch.last_seq;
+      const std::uint64_t events = batch.last_seq - batch.first_seq + 1;
+      counters_.events.add(events);
+      topic.app->events.add(events);
+      touch(topic);
+    }
+    if (topic.member_count > 0) {
+      auto fanout = std::make_shared<Fanout>();
+      fanout->topic = &topic;
+      fanout->overflow = topic.policy.overflow;
+      fanout->events = batch.last_seq == 0 ? 0 : static_cast<std::uint32_t>(batch.last_seq - batch.first_seq + 1);
+      fanout->entries = std::move(batch.entries);
+      fanout->types = std::move(batch.types);
+      build_runs(*fanout, run, std::move(batch.ends));
+      fanout->generation = ++topic.generation;
+      begin_fanout(fanout);
+      for (const Answer& waiting : batch.answers) {
+        if (fanout->next >= topic.members.size()) break;  // all have it already
+        if (waiting.conn == nullptr) continue;
+        Sub* sub = sub_of(*waiting.conn, waiting.sub);
+        if (sub != nullptr && sub->topic == &topic && sub->slot >= fanout->next && sub->born < fanout->generation) {
+          offer(*sub, fanout);
+          sub->born = fanout->generation;
+        }
+      }
+    }
+  }
+  for (const Answer& waiting : batch.answers) answer(batch, waiting, nullptr);
+}
+
+void Engine::answer(const Batch& batch, const Answer& answer, const Refusal* refusal) {
+  if (answer.request) {
+    if (refusal != nullptr) {
+      counters_.count_refusal(refusal->reason);
+      answer.request->results[answer.place] = result_of(*refusal);
+    }
+    finish_item(answer);
+    return;
+  }
+  Connection& conn = *answer.conn;
+  --conn.pending;
+  if (conn.closing != Connection::Closing::open) return;
+  const std::string_view join_ref = part(batch.arena, answer.refs_at, answer.join_ref_size);
+  const std::string_view ref = part(batch.arena, answer.refs_at + answer.join_ref_size, answer.ref_size);
+  text_.clear();
+  if (refusal != nullptr) {
+    append_refusal(text_, *refusal);
+  } else if (answer.signal) {
+    text_ = "{}";
+  } else {
+    const std::string_view id = part(answer.duplicate ? batch.arena : batch.frames, answer.id_at, answer.id_size);
+    text_.append("{\"id\":\"").append(id).append("\",\"seq\":").append(std::to_string(answer.seq));
+    text_.append(",\"ts\":\"");
+    time_.append(text_, answer.ts_us);
+    text_.append(answer.duplicate ? "\",\"duplicate\":true}" : "\"}");
+  }
+  frame_.clear();
+  append_reply(frame_, serializer_of(conn.wire), join_ref, ref, batch.topic->channel_json, refusal == nullptr, text_);
+  reply_soon(conn, frame_);
+  if (refusal != nullptr) refused(conn, refusal->reason);
+}
+
+}  // namespace polyglot

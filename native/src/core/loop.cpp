@@ -1,0 +1,235 @@
+// The turn, its deadlines and its records. Connections are in loop_connections.cpp, what comes before them in
+// loop_knocks.cpp.
+#include "core/loop.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "websocket/handshake.h"
+
+namespace polyglot {
+
+Loop::Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down,
+           Counters& counters, Wakers wakers)
+    : settings_(settings),
+      kernel_(kernel),
+      up_(up),
+      down_(down),
+      counters_(counters),
+      wakers_(std::move(wakers)),
+      engine_(settings.engine, log, records_, counters, *this, [&kernel] { return kernel.steady_us(); }),
+      buffer_(64 << 10) {
+  engine_.begin_turn(kernel_.wall_us(), kernel_.steady_us());
+}
+
+Loop::~Loop() { close_all(); }
+
+void Loop::close_all() {
+  for (const int fd : listeners_) kernel_.close(fd);
+  listeners_.clear();
+  for (auto& [id, knock] : knocks_) kernel_.close(knock->fd);
+  knocks_.clear();
+  engine_.each_connection([this](Connection& conn) {
+    if (conn.fd >= 0) kernel_.close(std::exchange(conn.fd, -1));
+  });
+}
+
+void Loop::turn(int wait_ms_max) {
+  Ready ready[Kernel::kReadyMax];
+  const int count = kernel_.wait(ready, wait_ms(wait_ms_max));
+  counters_.turns.add();
+  engine_.begin_turn(kernel_.wall_us(), kernel_.steady_us());
+  sockets_paused_ = records_full();
+  if (sockets_paused_) counters_.records_held_back.add();
+  run_commands();
+  resume_held();
+  for (int at = 0; at < count; ++at) dispatch(ready[at]);
+  run_deadlines();
+  engine_.end_turn();
+  flush_dirty();
+  publish_records();
+  engine_.free_dead();
+}
+
+int Loop::wait_ms(int wait_ms_max) const {
+  if (engine_.has_work()) return 0;
+  if (records_full() || engine_.waits_for_members()) return std::min(wait_ms_max, 1);
+  std::int64_t due = engine_.next_due_us();
+  for (const Ring<Due>* ring : {&heads_, &openings_due_, &lingers_, &silences_, &closes_, &mails_, &progresses_}) {
+    if (!ring->empty()) due = std::min(due, ring->front().at_us);
+  }
+  if (accept_again_us_ > 0) due = std::min(due, accept_again_us_);
+  if (published_since_us_ > 0) due = std::min(due, published_since_us_ + settings_.bookkeeping_us);
+  std::int64_t left_us = due - engine_.steady_us();
+  if (!held_.empty()) left_us = std::min<std::int64_t>(left_us, 10'000);
+  if (left_us <= 0) return 0;
+  return static_cast<int>(std::min<std::int64_t>(wait_ms_max, (left_us + 999) / 1000));
+}
+
+bool Loop::records_full() const {
+  return up_.unread_bytes() > settings_.records_unread_bytes_max ||
+         up_.unread() + records_.count() >= settings_.records_unread_max;
+}
+
+void Loop::run_commands() {
+  down_.take(batches_);
+  for (const auto& batch : batches_) {
+    for (const Command& next : batch->commands) {
+      if (const auto* accept = std::get_if<command::Accept>(&next)) {
+        run(*accept);
+      } else if (const auto* refuse = std::get_if<command::Refuse>(&next)) {
+        run(*refuse);
+      } else if (const auto* stop = std::get_if<command::StopAccepting>(&next)) {
+        run(*stop);
+      } else {
+        engine_.execute(next);
+      }
+    }
+  }
+  batches_.clear();
+}
+
+// Tags: a connection's address; else odd: (id << 4 | what << 1 | 1).
+void Loop::dispatch(const Ready& ready) {
+  if ((ready.tag & 1) == 0) {
+    on_connection(*reinterpret_cast<Connection*>(ready.tag), ready);
+    return;
+  }
+  if (ready.tag == kWakeTag || ready.tag == kSyncTag) {
+    if (drain_) drain_(ready.tag);
+    if (ready.tag == kSyncTag) {
+      engine_.synced(synced_position_.load(std::memory_order_acquire), !sync_failed_.load(std::memory_order_acquire));
+    }
+    return;
+  }
+  const std::uint64_t id = ready.tag >> 4;
+  if (((ready.tag >> 1) & 7) == 2) {
+    accept_from(id);
+    return;
+  }
+  const auto found = knocks_.find(id);
+  if (found == knocks_.end()) return;
+  if (found->second->phase == Knock::Phase::head) {
+    on_head(*found->second, ready.hung_up || ready.broken);
+  } else if (found->second->phase == Knock::Phase::linger) {
+    on_linger(*found->second);
+  }
+}
+
+void Loop::synced(std::uint64_t position, bool ok) {
+  synced_position_.store(position, std::memory_order_release);
+  if (!ok) sync_failed_.store(true, std::memory_order_release);
+}
+
+void Loop::sync_wanted(std::uint64_t position) { wakers_.sync(position); }
+
+void Loop::run_deadlines() {
+  const std::int64_t now = engine_.steady_us();
+  const auto due = [now](Ring<Due>& ring, Due& next) {
+    if (ring.empty() || ring.front().at_us > now) return false;
+    next = ring.front();
+    ring.pop_front();
+    return true;
+  };
+  Due next;
+  while (due(heads_, next)) {
+    const auto found = knocks_.find(next.id);
+    if (found == knocks_.end() || found->second->phase != Knock::Phase::head) continue;
+    // One that never said a word may be a browser's spare connection: it is closed without a word.
+    if (found->second->seen == 0) {
+      drop(*found->second);
+    } else {
+      finish(*found->second, problem_answer(408, "invalid", "the request's head did not come in time", "body"));
+    }
+  }
+  while (due(openings_due_, next)) {
+    const auto found = knocks_.find(next.id);
+    if (found == knocks_.end() || found->second->phase != Knock::Phase::opening) continue;
+    Knock& knock = *found->second;
+    openings_.erase(knock.conn);
+    records_.disconnected(knock.conn, 1006, "not accepted");
+    counters_.handshakes_refused.add();
+    finish(knock, problem_answer(503, "unavailable", "the server is too busy to answer in time", {}, 1000));
+  }
+  while (due(lingers_, next)) {
+    const auto found = knocks_.find(next.id);
+    if (found != knocks_.end() && found->second->phase == Knock::Phase::linger) drop(*found->second);
+  }
+  while (due(silences_, next)) {
+    Connection* conn = engine_.open_connection(next.id);
+    if (conn == nullptr) continue;
+    const std::int64_t deadline = conn->heard_us + settings_.silence_us;
+    if (deadline > now) {
+      silences_.push_back({next.id, deadline});
+    } else if (sockets_paused_ || !conn->want_read) {  // it is not listened to: silence is no fault
+      silences_.push_back({next.id, now + settings_.silence_us});
+    } else {
+      std::string seconds = std::to_string(settings_.silence_us / 1'000'000);
+      if (settings_.silence_us % 1'000'000 != 0) {
+        seconds = std::to_string(static_cast<double>(settings_.silence_us) / 1e6);
+        seconds.erase(seconds.find_last_not_of('0') + 1);
+      }
+      engine_.close(*conn, 1001, "no word for " + seconds + " s");
+    }
+  }
+  while (due(closes_, next)) {
+    Connection* conn = engine_.connection(next.id);
+    if (conn != nullptr && is_socket(conn->wire)) finish(*conn);
+  }
+  while (due(mails_, next)) {
+    Connection* conn = engine_.connection(next.id);
+    if (conn != nullptr) engine_.gone(*conn);
+  }
+  while (due(progresses_, next)) {
+    Connection* conn = engine_.connection(next.id);
+    if (conn == nullptr || !conn->want_write) continue;
+    const std::int64_t deadline = conn->progress_us + settings_.send_progress_us;
+    if (deadline > now) {
+      progresses_.push_back({next.id, deadline});
+    } else {
+      lose(*conn);
+    }
+  }
+  if (accept_again_us_ > 0 && accept_again_us_ <= now) {
+    accept_again_us_ = 0;
+    for (std::size_t at = 0; at < listeners_.size(); ++at) {
+      kernel_.rewatch(listeners_[at], at << 4 | 2 << 1 | 1, true, false, false);
+    }
+  }
+}
+
+void Loop::flush_dirty() {
+  std::vector<Connection*>& dirty = engine_.dirty();
+  // What is sent can make room for those who catch up, and that is sent in the same turn.
+  do {
+    flushing_.swap(dirty);
+    dirty.clear();
+    for (Connection* conn : flushing_) {
+      conn->dirty = false;
+      flush(*conn);
+    }
+    flushing_.clear();
+    engine_.flushed();
+  } while (!dirty.empty());
+}
+
+void Loop::publish_records() {
+  const std::int64_t now = engine_.steady_us();
+  if (engine_.has_published() && published_since_us_ == 0) published_since_us_ = now;
+  const bool due = published_since_us_ > 0 && now - published_since_us_ >= settings_.bookkeeping_us;
+  if (records_.empty() && !due) return;
+  if (due) {
+    engine_.flush_published();
+    published_since_us_ = 0;
+  }
+  if (records_.empty()) return;
+  if (up_.put(records_.bytes(), records_.count())) {
+    counters_.wakes.add();
+    wakers_.python();
+  }
+  records_.clear();
+  counters_.records_unread_bytes.set(up_.unread_bytes());
+}
+
+}  // namespace polyglot

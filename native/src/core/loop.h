@@ -1,0 +1,148 @@
+// The driver's thread: sockets from accept to close, deadlines, and the turns of the engine.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/engine.h"
+#include "core/kernel.h"
+#include "core/queues.h"
+#include "core/ring.h"
+
+namespace polyglot {
+
+// Times are µs, sizes bytes. The defaults are the product's (polyglotd/plane/asgi/settings.py says why).
+struct LoopSettings {
+  EngineSettings engine;
+  std::size_t heads_waiting_max = 4096;
+  std::size_t head_bytes_max = 16 << 10;
+  std::int64_t head_deadline_us = 10'000'000;
+  std::int64_t accept_deadline_us = 10'000'000;
+  std::int64_t silence_us = 60'000'000;
+  std::int64_t close_us = 2'000'000;
+  std::int64_t send_progress_us = 30'000'000;
+  std::int64_t linger_us = 1'000'000;
+  std::int64_t accept_pause_us = 100'000;
+  std::int64_t bookkeeping_us = 50'000;       // what nobody waits for may gather so long before Python is woken
+  std::size_t records_unread_max = 50'000;    // beyond, no socket is read until Python has drained
+  std::size_t records_unread_bytes_max = 8 << 20;
+  std::uint32_t app_turn_messages = 512;      // of one app, in one turn, while others wait
+  int send_buffer_bytes = 64 << 10;
+};
+
+// Wakes the other side.
+struct Wakers {
+  std::function<void()> python;
+  std::function<void(std::uint64_t)> sync;  // asks the syncing thread for everything before this position
+};
+
+class Loop final : public Sockets {
+ public:
+  static constexpr std::uint64_t kWakeTag = 1;   // commands wait, or the loop is to stop
+  static constexpr std::uint64_t kSyncTag = 3;   // the syncing thread is done with something
+
+  Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down, Counters& counters,
+       Wakers wakers);
+  ~Loop() override;
+
+  void listen(int fd);  // the descriptor is the loop's from now on
+  // One turn: waits for something to do, at most `wait_ms_max`, and does it.
+  void turn(int wait_ms_max);
+  void close_all();  // every socket, at once
+  // From the syncing thread.
+  void synced(std::uint64_t position, bool ok);
+  Engine& engine() { return engine_; }
+  void clear_wake(std::function<void(std::uint64_t)> drain) { drain_ = std::move(drain); }
+
+  void closing_began(Connection& conn) override;
+  void sync_wanted(std::uint64_t position) override;
+
+ private:
+  struct Knock {  // a connection that is not one of ours yet, or never will be
+    enum class Phase : std::uint8_t { head, opening, linger };
+    std::uint64_t id = 0;
+    int fd = -1;
+    Phase phase = Phase::head;
+    bool sub_protocol = false;
+    Serializer serializer = Serializer::v2;
+    std::size_t seen = 0;         // bytes of the head so far
+    std::size_t linger_room = 0;  // bytes that are still read
+    std::uint64_t conn = 0;
+    std::string address;
+    std::string key;
+    std::string last_words;
+  };
+  struct Due {
+    std::uint64_t id = 0;
+    std::int64_t at_us = 0;
+  };
+
+  int wait_ms(int wait_ms_max) const;
+  void run_commands();
+  void dispatch(const Ready& ready);
+  void run_deadlines();
+  void publish_records();
+  void flush_dirty();
+
+  // listeners and knocks
+  void accept_from(std::uint64_t listener);
+  void on_head(Knock& knock, bool hung_up);
+  void begin_opening(Knock& knock, std::size_t head_size);
+  void run(const command::Accept& command);
+  void run(const command::Refuse& command);
+  void run(const command::StopAccepting&);
+  void finish(Knock& knock, std::string last_words);
+  void on_linger(Knock& knock);
+  void drop(Knock& knock);
+
+  // connections
+  void on_connection(Connection& conn, const Ready& ready);
+  void read(Connection& conn);
+  void take_items(Connection& conn);
+  void flush(Connection& conn);
+  void after_flush(Connection& conn);
+  void hold_back(Connection& conn);
+  void resume_held();
+  void lose(Connection& conn);
+  void finish(Connection& conn);
+  void set_interest(Connection& conn, bool read, bool write);
+  bool records_full() const;
+
+  LoopSettings settings_;
+  Kernel& kernel_;
+  UpQueue& up_;
+  DownQueue& down_;
+  Counters& counters_;
+  Wakers wakers_;
+  Records records_;
+  Engine engine_;
+  std::function<void(std::uint64_t)> drain_;
+
+  std::vector<int> listeners_;
+  bool listeners_armed_ = true;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Knock>> knocks_;
+  std::unordered_map<std::uint64_t, std::uint64_t> openings_;  // conn -> knock
+  std::uint64_t next_knock_ = 1;
+  std::uint64_t next_conn_ = 1;
+  std::size_t heads_waiting_ = 0;
+
+  // each in the order of their deadlines, for each has one length
+  Ring<Due> heads_, openings_due_, lingers_, silences_, closes_, mails_, progresses_;
+  std::vector<std::uint64_t> held_;
+  std::vector<Connection*> flushing_;
+  std::vector<std::unique_ptr<CommandBatch>> batches_;
+  std::vector<char> buffer_;
+  std::int64_t accept_again_us_ = 0;
+  std::int64_t published_since_us_ = 0;
+  bool sockets_paused_ = false;
+
+  std::atomic<std::uint64_t> synced_position_{0};
+  std::atomic<bool> sync_failed_{false};
+};
+
+}  // namespace polyglot

@@ -1,0 +1,292 @@
+// A WebSocket after its handshake: read, written to, held back, ended. Reference: polyglotd/plane/asgi/socket_connection.py.
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "core/loop.h"
+#include "websocket/frame_writer.h"
+
+namespace polyglot {
+
+namespace {
+
+constexpr std::size_t kEnvelopeBytes = 16 << 10;
+constexpr std::size_t kPiecesMax = 64;
+
+std::uint64_t tag_of(Connection& conn) { return reinterpret_cast<std::uint64_t>(&conn); }
+
+}  // namespace
+
+void Loop::set_interest(Connection& conn, bool read, bool write) {
+  if (conn.want_read == read && conn.want_write == write) return;
+  if (write && !conn.want_write) {
+    conn.progress_us = engine_.steady_us();
+    progresses_.push_back({conn.id, conn.progress_us + settings_.send_progress_us});
+  }
+  conn.want_read = read;
+  conn.want_write = write;
+  kernel_.rewatch(conn.fd, tag_of(conn), read, write, false);
+}
+
+void Loop::on_connection(Connection& conn, const Ready& ready) {
+  if (conn.closing == Connection::Closing::gone) return;  // ended earlier in this turn
+  if (ready.broken && !ready.readable) {
+    lose(conn);
+    return;
+  }
+  if (ready.writable && !conn.dirty) {
+    conn.dirty = true;
+    engine_.dirty().push_back(&conn);
+  }
+  if (ready.readable && !sockets_paused_) read(conn);
+}
+
+void Loop::read(Connection& conn) {
+  if (!conn.want_read) return;
+  App& app = *conn.app;
+  if (app.turn != counters_.turns.get()) {
+    app.turn = counters_.turns.get();
+    app.turn_messages = 0;
+  }
+  if (app.turn_messages >= settings_.app_turn_messages) return;  // others first: the socket stays readable
+  if (records_full()) return;
+  if (!engine_.may_be_read(conn)) {
+    hold_back(conn);
+    return;
+  }
+  const std::int64_t got = kernel_.read(conn.fd, buffer_.data(), buffer_.size());
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) {
+    conn.peer_closed = true;
+    if (conn.closing == Connection::Closing::open) {
+      lose(conn);  // it went without a word
+    } else if (conn.closing == Connection::Closing::close_sent) {
+      finish(conn);
+    } else {
+      set_interest(conn, false, conn.want_write);
+    }
+    return;
+  }
+  counters_.reads.add();
+  counters_.bytes_in.add(static_cast<std::uint64_t>(got));
+  conn.heard_us = engine_.steady_us();
+  if (conn.reader.is_over()) return;  // after a fault or a close: nothing more counts
+  conn.reader.set_message_bytes_max(static_cast<std::size_t>(app.payload_bytes) + kEnvelopeBytes);
+  conn.reader.feed(buffer_.data(), static_cast<std::size_t>(got));
+  take_items(conn);
+}
+
+void Loop::take_items(Connection& conn) {
+  Received item;
+  while (conn.closing != Connection::Closing::gone && conn.reader.next(item)) {
+    if (item.kind == Received::Kind::close) {
+      const std::string reason(item.data);
+      conn.peer_closed = true;
+      if (conn.closing == Connection::Closing::open) {
+        engine_.close(conn, item.code, reason);
+        conn.outbox.clear_but_begun();
+        if (conn.turn) engine_.end_turn_of(conn);
+      } else if (conn.closing == Connection::Closing::close_sent) {
+        finish(conn);
+      }
+      return;
+    }
+    if (conn.closing != Connection::Closing::open) continue;  // the end has begun: only a close frame still counts
+    switch (item.kind) {
+      case Received::Kind::message:
+        counters_.frames_in.add();
+        ++conn.app->turn_messages;
+        engine_.receive(conn, item.data, item.binary);
+        if (conn.closing == Connection::Closing::open && (!engine_.may_be_read(conn) || records_full())) {
+          conn.reader.keep();
+          hold_back(conn);
+          return;
+        }
+        break;
+      case Received::Kind::ping: {
+        std::string pong;
+        append_frame(pong, Opcode::pong, item.data);
+        if (!engine_.put_control(conn, pong)) engine_.overflow(conn);
+        break;
+      }
+      case Received::Kind::pong:
+        break;
+      case Received::Kind::fault:
+        engine_.close(conn, item.code, item.data);
+        break;
+      case Received::Kind::close:
+        break;
+    }
+  }
+}
+
+void Loop::hold_back(Connection& conn) {
+  set_interest(conn, false, conn.want_write);
+  held_.push_back(conn.id);
+}
+
+void Loop::resume_held() {
+  if (held_.empty() || sockets_paused_) return;
+  std::vector<std::uint64_t> held;
+  held.swap(held_);
+  for (const std::uint64_t id : held) {
+    Connection* conn = engine_.connection(id);
+    if (conn == nullptr) continue;
+    if (conn->closing == Connection::Closing::open && (!engine_.may_be_read(*conn) || records_full())) {
+      held_.push_back(id);
+      continue;
+    }
+    conn->heard_us = engine_.steady_us();
+    set_interest(*conn, true, conn->want_write);
+    take_items(*conn);
+  }
+}
+
+// --- writing
+
+void Loop::flush(Connection& conn) {
+  if (conn.closing == Connection::Closing::gone) return;
+  if (!is_socket(conn.wire)) {
+    if (!conn.mail_told && !conn.outbox.empty()) {
+      conn.mail_told = true;
+      records_.mail_ready(conn.id);
+    }
+    return;
+  }
+  if (conn.closing == Connection::Closing::close_sent) return;
+  while (true) {
+    std::array<std::string_view, kPiecesMax> waiting;
+    std::array<iovec, kPiecesMax + 1> pieces;
+    std::size_t count = conn.outbox.peek(waiting.data(), kPiecesMax);
+    std::size_t total = 0;
+    for (std::size_t at = 0; at < count; ++at) {
+      pieces[at] = {const_cast<char*>(waiting[at].data()), waiting[at].size()};
+      total += waiting[at].size();
+    }
+    const std::size_t queued = total;
+    const bool all_queued = queued == conn.outbox.bytes();
+    std::size_t fresh_count = 0;
+    bool with_replies = false;
+    if (conn.turn && all_queued) {
+      for (const TurnOut::Fresh& fresh : conn.turn->fresh) {
+        if (count == kPiecesMax) break;
+        const Fanout& fanout = *fresh.fanout;
+        const std::uint32_t begin = fanout.begin_of(conn.wire, fresh.from);
+        const std::uint32_t size = fanout.end_of(conn.wire, fresh.to - 1) - begin;
+        pieces[count++] = {fanout.runs[index_of(conn.wire)]->data() + begin, size};
+        total += size;
+        ++fresh_count;
+      }
+      if (fresh_count == conn.turn->fresh.size() && !conn.turn->replies.empty()) {
+        pieces[count++] = {conn.turn->replies.data(), conn.turn->replies.size()};
+        total += conn.turn->replies.size();
+        with_replies = true;
+      }
+    }
+    if (count == 0) break;
+    std::int64_t sent = kernel_.write(conn.fd, pieces.data(), static_cast<int>(count));
+    counters_.writes.add();
+    if (sent < 0) {
+      if (errno != EAGAIN && errno != EINTR) {
+        lose(conn);
+        return;
+      }
+      sent = 0;
+    }
+    const auto bytes = static_cast<std::size_t>(sent);
+    counters_.bytes_out.add(bytes);
+    if (bytes > 0) conn.progress_us = engine_.steady_us();
+    std::size_t rest = bytes;
+    const std::size_t from_queue = std::min(rest, queued);
+    conn.outbox.sent(from_queue);
+    rest -= from_queue;
+    const bool whole = bytes == total;
+    if (conn.turn && (fresh_count > 0 || with_replies || !whole)) {
+      std::vector<TurnOut::Fresh>& fresh = conn.turn->fresh;
+      for (std::size_t at = 0; at < fresh_count; ++at) {
+        const Fanout& fanout = *fresh[at].fanout;
+        const std::size_t size =
+            fanout.end_of(conn.wire, fresh[at].to - 1) - fanout.begin_of(conn.wire, fresh[at].from);
+        const std::size_t done = std::min(rest, size);
+        rest -= done;
+        if (done == size) {
+          counters_.frames_out.add(fresh[at].to - fresh[at].from);
+        } else {
+          engine_.settle_fresh(conn, fresh[at], done);
+        }
+      }
+      if (!whole) {  // what was not tried waits as well, in its order
+        for (std::size_t at = fresh_count; at < fresh.size(); ++at) engine_.settle_fresh(conn, fresh[at], 0);
+        fresh.clear();
+      } else {
+        fresh.erase(fresh.begin(), fresh.begin() + static_cast<std::ptrdiff_t>(fresh_count));
+      }
+      std::string& replies = conn.turn->replies;
+      if (with_replies) {
+        const std::size_t done = std::min(rest, replies.size());
+        if (done == replies.size()) counters_.frames_out.add(conn.turn->reply_count);
+        replies.erase(0, done);
+      }
+      if (!whole && !replies.empty()) {
+        if (!conn.outbox.put_control({RunRef::of(replies), 0, static_cast<std::uint32_t>(replies.size())})) {
+          engine_.overflow(conn);
+        }
+        replies.clear();
+      }
+    }
+    if (!whole) break;
+  }
+  if (conn.turn) engine_.end_turn_of(conn);
+  after_flush(conn);
+}
+
+void Loop::after_flush(Connection& conn) {
+  if (conn.closing == Connection::Closing::flushing && conn.outbox.empty()) {
+    if (!conn.close_queued) {
+      conn.close_queued = true;
+      std::string last;
+      append_close(last, conn.close_code, conn.close_reason);
+      engine_.put_control(conn, last);  // and flushed once more in this turn
+      return;
+    }
+    conn.closing = Connection::Closing::close_sent;
+    if (conn.peer_closed) {
+      finish(conn);
+      return;
+    }
+    // An answer could not be read after a fault: the peer is not to wait for us.
+    if (conn.reader.is_over()) kernel_.shut_write(conn.fd);
+    closes_.push_back({conn.id, engine_.steady_us() + settings_.close_us});
+    set_interest(conn, true, false);
+    return;
+  }
+  set_interest(conn, conn.want_read, !conn.outbox.empty());
+  engine_.drained(conn);
+}
+
+// --- the end
+
+void Loop::closing_began(Connection& conn) {
+  if (is_socket(conn.wire)) {
+    closes_.push_back({conn.id, engine_.steady_us() + settings_.close_us});
+    return;
+  }
+  if (conn.outbox.empty()) {
+    engine_.gone(conn);
+  } else {
+    mails_.push_back({conn.id, engine_.steady_us() + settings_.close_us});
+  }
+}
+
+void Loop::lose(Connection& conn) {
+  engine_.close(conn, 1006, "");
+  finish(conn);
+}
+
+void Loop::finish(Connection& conn) {
+  if (conn.closing == Connection::Closing::gone) return;
+  engine_.gone(conn);
+  if (conn.fd >= 0) kernel_.close(std::exchange(conn.fd, -1));
+}
+
+}  // namespace polyglot

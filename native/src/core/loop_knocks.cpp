@@ -1,0 +1,210 @@
+// From accept to a connection of ours, to Python's hands, or to a refusal. Reference: polyglotd/plane/asgi/listener.py and
+// opening.py.
+#include <cerrno>
+#include <utility>
+
+#include "core/loop.h"
+#include "websocket/handshake.h"
+
+namespace polyglot {
+
+namespace {
+
+constexpr int kAcceptsATurn = 64;
+constexpr std::size_t kLingerBytes = 64 << 10;
+
+std::uint64_t listener_tag(std::size_t at) { return at << 4 | 2 << 1 | 1; }
+std::uint64_t knock_tag(std::uint64_t id) { return id << 4 | 3 << 1 | 1; }
+
+}  // namespace
+
+void Loop::listen(int fd) {
+  kernel_.watch(fd, listener_tag(listeners_.size()), true, false, false);
+  listeners_.push_back(fd);
+}
+
+void Loop::run(const command::StopAccepting&) {
+  for (const int fd : listeners_) {
+    kernel_.unwatch(fd);
+    kernel_.close(fd);
+  }
+  listeners_.clear();
+  accept_again_us_ = 0;
+}
+
+void Loop::accept_from(std::uint64_t listener) {
+  if (listener >= listeners_.size() || sockets_paused_) return;
+  for (int left = kAcceptsATurn; left > 0; --left) {
+    auto knock = std::make_unique<Knock>();
+    knock->fd = kernel_.accept(listeners_[listener], knock->address);
+    if (knock->fd < 0) {
+      if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
+      // No descriptors or memory left: others must close first.
+      counters_.accepts_failed.add();
+      accept_again_us_ = engine_.steady_us() + settings_.accept_pause_us;
+      for (std::size_t at = 0; at < listeners_.size(); ++at) {
+        kernel_.rewatch(listeners_[at], listener_tag(at), false, false, false);
+      }
+      return;
+    }
+    knock->id = next_knock_++;
+    if (heads_waiting_ >= settings_.heads_waiting_max) {  // who has waited longest makes room
+      while (!heads_.empty()) {
+        const Due oldest = heads_.front();
+        heads_.pop_front();
+        const auto found = knocks_.find(oldest.id);
+        if (found == knocks_.end() || found->second->phase != Knock::Phase::head) continue;
+        drop(*found->second);
+        break;
+      }
+    }
+    kernel_.watch(knock->fd, knock_tag(knock->id), true, false, true);
+    heads_.push_back({knock->id, engine_.steady_us() + settings_.head_deadline_us});
+    ++heads_waiting_;
+    Knock& made = *knock;
+    knocks_[made.id] = std::move(knock);
+    on_head(made, false);  // mostly it is there already
+  }
+}
+
+void Loop::on_head(Knock& knock, bool hung_up) {
+  char data[(16 << 10) + 1];
+  const std::size_t max = std::min(settings_.head_bytes_max, sizeof data - 1);
+  const std::int64_t got = kernel_.peek(knock.fd, data, max + 1);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) {
+    drop(knock);
+    return;
+  }
+  const std::string_view start(data, static_cast<std::size_t>(got));
+  const std::size_t size = head_size(start);
+  if (size > 0 && size <= max) {
+    kernel_.low_water(knock.fd, 1);
+    if (owner_of(start.substr(0, size)) == Owner::plane) {
+      begin_opening(knock, size);
+      return;
+    }
+    kernel_.unwatch(knock.fd);
+    records_.handoff(knock.fd, knock.address);
+    --heads_waiting_;
+    knocks_.erase(knock.id);
+    return;
+  }
+  if (!may_be_http(start)) {
+    finish(knock, problem_answer(400, "invalid", "not a request of HTTP", "body"));
+  } else if (start.size() > max) {
+    finish(knock, problem_answer(431, "invalid",
+                                 "a request's head has at most " + std::to_string(max) + " bytes", "body"));
+  } else if (hung_up) {
+    finish(knock, problem_answer(400, "invalid", "the request's head is not whole", "body"));
+  } else {
+    // Readable again only once there is more than we have seen: no busy loop on a partial head.
+    knock.seen = start.size();
+    kernel_.low_water(knock.fd, static_cast<int>(start.size()) + 1);
+  }
+}
+
+void Loop::begin_opening(Knock& knock, std::size_t size) {
+  std::string head(size, '\0');
+  std::size_t filled = 0;
+  while (filled < size) {  // only the head: frames may follow it already
+    const std::int64_t got = kernel_.read(knock.fd, head.data() + filled, size - filled);
+    if (got <= 0) {
+      drop(knock);
+      return;
+    }
+    filled += static_cast<std::size_t>(got);
+  }
+  kernel_.tune(knock.fd, settings_.send_buffer_bytes);
+  Upgrade upgrade;
+  std::string answer;
+  if (!read_upgrade(head, upgrade, answer)) {
+    counters_.handshakes_refused.add();
+    finish(knock, std::move(answer));
+    return;
+  }
+  kernel_.unwatch(knock.fd);  // whatever the peer does, the decision comes first
+  --heads_waiting_;
+  knock.phase = Knock::Phase::opening;
+  knock.key = upgrade.key;
+  knock.sub_protocol = upgrade.subprotocol;
+  knock.serializer = upgrade.serializer;
+  knock.conn = next_conn_++;
+  openings_[knock.conn] = knock.id;
+  openings_due_.push_back({knock.id, engine_.steady_us() + settings_.accept_deadline_us});
+  records_.connect(knock.conn, upgrade.query, upgrade.headers, knock.address);
+}
+
+void Loop::run(const command::Accept& command) {
+  const auto opening = openings_.find(command.conn);
+  if (opening == openings_.end() || engine_.app(command.app_id) == nullptr) return;
+  Knock& knock = *knocks_.at(opening->second);
+  openings_.erase(opening);
+  const Wire wire = knock.serializer == Serializer::v1 ? Wire::socket_v1 : Wire::socket_v2;
+  Connection& conn = engine_.connect(command.conn, command.app_id, wire, command.user_id);
+  conn.fd = knock.fd;
+  constexpr std::size_t kEnvelopeBytes = 16 << 10;  // what a message may have beside `data`
+  conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kEnvelopeBytes);
+  engine_.put_control(conn, accept_answer(knock.key, knock.sub_protocol));
+  kernel_.watch(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false);
+  silences_.push_back({conn.id, engine_.steady_us() + settings_.silence_us});
+  knocks_.erase(knock.id);
+}
+
+void Loop::run(const command::Refuse& command) {
+  const auto opening = openings_.find(command.conn);
+  if (opening == openings_.end()) return;
+  Knock& knock = *knocks_.at(opening->second);
+  openings_.erase(opening);
+  records_.disconnected(command.conn, 1006, "not accepted");
+  counters_.handshakes_refused.add();
+  std::vector<std::pair<std::string, std::string>> headers;
+  for (const auto& [name, value] : command.headers) headers.emplace_back(name, value);
+  finish(knock, http_answer(command.status, headers, command.body));
+}
+
+// Sends the last bytes and lets the peer read them: unread input would turn the close into a reset.
+void Loop::finish(Knock& knock, std::string last_words) {
+  if (knock.phase == Knock::Phase::head) {
+    --heads_waiting_;
+    kernel_.low_water(knock.fd, 1);
+    kernel_.rewatch(knock.fd, knock_tag(knock.id), true, true, false);
+  } else {
+    kernel_.watch(knock.fd, knock_tag(knock.id), true, true, false);
+  }
+  knock.phase = Knock::Phase::linger;
+  knock.last_words = std::move(last_words);
+  knock.linger_room = kLingerBytes;
+  lingers_.push_back({knock.id, engine_.steady_us() + settings_.linger_us});
+  on_linger(knock);
+}
+
+void Loop::on_linger(Knock& knock) {
+  if (!knock.last_words.empty()) {
+    const iovec piece{knock.last_words.data(), knock.last_words.size()};
+    const std::int64_t sent = kernel_.write(knock.fd, &piece, 1);
+    if (sent < 0) {
+      if (errno != EAGAIN && errno != EINTR) drop(knock);
+      return;
+    }
+    knock.last_words.erase(0, static_cast<std::size_t>(sent));
+    if (!knock.last_words.empty()) return;
+    kernel_.shut_write(knock.fd);
+    kernel_.rewatch(knock.fd, knock_tag(knock.id), true, false, false);
+  }
+  while (knock.linger_room > 0) {
+    const std::int64_t got = kernel_.read(knock.fd, buffer_.data(), std::min(buffer_.size(), knock.linger_room));
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got <= 0) break;
+    knock.linger_room -= static_cast<std::size_t>(got);
+  }
+  drop(knock);
+}
+
+void Loop::drop(Knock& knock) {
+  if (knock.phase == Knock::Phase::head) --heads_waiting_;
+  kernel_.close(knock.fd);
+  knocks_.erase(knock.id);
+}
+
+}  // namespace polyglot

@@ -1,0 +1,182 @@
+// What the driver's thread knows: apps, topics, connections and the subscriptions between them. Plain data; the rules are
+// in `Engine`, the sockets in `Loop`. One thread, so nothing here is locked; counters are read by others.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "core/abuse.h"
+#include "core/commands.h"
+#include "core/counter.h"
+#include "core/dedupe.h"
+#include "core/gcra.h"
+#include "core/kept_event.h"
+#include "core/outbox.h"
+#include "core/snapshot.h"
+#include "core/window.h"
+#include "phoenix/message.h"
+#include "websocket/frame_reader.h"
+
+namespace polyglot {
+
+struct Connection;
+struct Topic;
+struct Batch;
+struct Fanout;
+
+// How frames look and travel: a serializer on a socket (WebSocket frames) or taken as mail.
+enum class Wire : std::uint8_t { socket_v1, socket_v2, mail_v1, mail_v2, sse, tail };
+inline constexpr std::size_t kWires = 6;
+inline constexpr std::size_t index_of(Wire wire) { return static_cast<std::size_t>(wire); }
+inline constexpr bool is_phoenix(Wire wire) { return wire < Wire::sse; }
+inline constexpr bool is_socket(Wire wire) { return wire <= Wire::socket_v2; }
+inline constexpr Serializer serializer_of(Wire wire) {
+  return wire == Wire::socket_v1 || wire == Wire::mail_v1 ? Serializer::v1 : Serializer::v2;
+}
+
+struct App {
+  std::string id;
+  std::int64_t payload_bytes = 65'536;
+  double publishes_per_connection = 100;
+  std::int64_t types_per_ticker = 256;
+  Gcra publishes;
+  OutboxTally outboxes;
+  Histogram latency;  // publish → last byte handed to the kernel
+  Counter events;
+  Counter deliveries;
+  std::unordered_set<Topic*> topics;
+  std::uint64_t turn = 0;           // in which `turn_messages` counts
+  std::uint32_t turn_messages = 0;  // read of the app's connections in this turn
+};
+
+// What a join that is not decided yet needs besides.
+struct Joining {
+  std::string ref;                // of the join
+  std::vector<std::string> owed;  // frames: the phx_close of the sub that it replaced; they follow its reply
+};
+
+// A join attempt, and the member that it became.
+struct Sub {
+  enum class State : std::uint8_t { joining, joined };  // for the client: no reply yet; replied
+  enum class Stage : std::uint8_t { waiting, catching_up, live };
+
+  std::uint64_t id = 0;
+  Connection* conn = nullptr;
+  Topic* topic = nullptr;  // none until it was admitted
+  std::uint32_t slot = 0;  // in the topic's members
+  State state = State::joining;
+  Stage stage = Stage::waiting;
+  bool may_publish = false;
+  bool sees_presence = false;
+  bool echo = true;
+  bool asked = false;           // a NeedHistory waits for its Backfill
+  bool has_since = false;
+  std::int8_t recovered = -1;   // -1: no `since` was given
+  std::uint32_t name_hash = 0;
+  std::uint64_t cursor = 0;     // every event after it is still to come
+  std::uint64_t joined_seq = 0;
+  std::uint64_t born = 0;       // the topic's generation at the join
+  std::int64_t history = -1;    // -1: not asked for
+  std::string since_epoch;
+  std::int64_t since_seq = 0;
+  std::string name;             // the channel as sent; empty once the topic says it
+  std::string join_ref;         // JSON text
+  std::unique_ptr<Joining> joining;
+  std::unique_ptr<std::set<std::uint64_t>> own;  // seqs of its own, while catching up and not echoed
+};
+
+// What a connection gets in this turn. Lent for the turn: an idle connection has none.
+struct TurnOut {
+  struct Fresh {
+    std::shared_ptr<Fanout> fanout;
+    std::uint32_t from = 0;  // events of it
+    std::uint32_t to = 0;
+  };
+  std::vector<Fresh> fresh;
+  std::string replies;
+  std::uint32_t reply_count = 0;
+};
+
+struct Connection {
+  enum class Closing : std::uint8_t { open, flushing, close_sent, gone };
+
+  std::uint64_t id = 0;
+  App* app = nullptr;
+  Wire wire = Wire::socket_v2;
+  Closing closing = Closing::open;
+  bool mail_told = false;
+  bool dirty = false;
+  bool want_write = false;   // EPOLLOUT is set
+  bool want_read = true;     // EPOLLIN is set
+  bool peer_closed = false;  // its close frame or the end of its stream was read
+  bool close_queued = false;
+  std::uint16_t close_code = 1006;
+  int fd = -1;
+  std::uint32_t pending = 0;      // publishes whose answer waits; it is not freed before
+  std::uint32_t catching_up = 0;  // subs
+  std::uint32_t joining = 0;      // subs
+  std::uint32_t asked = 0;        // pushes that the gateway is to answer
+  std::int64_t heard_us = 0;
+  std::int64_t progress_us = 0;  // when the socket last took something
+  Gcra publishes;
+  double rate = 0;
+  std::string user_id;
+  std::string user_json;
+  std::string close_reason;
+  std::vector<std::unique_ptr<Sub>> subs;
+  std::unique_ptr<TurnOut> turn;
+  Outbox outbox;
+  Abuse abuse;
+  FrameReader reader{0};
+};
+
+struct Topic {
+  std::uint64_t id = 0;
+  App* app = nullptr;
+  EnvelopeNames names;
+  std::string channel_json;
+  std::string kind;
+  std::string event_head_v1;  // what stands before an event's envelope in a frame
+  std::string event_head_v2;
+  std::string log_key;
+  Policy policy;
+  std::string epoch;
+  std::uint64_t seq = 0;       // of the newest event that members may see
+  std::uint64_t assigned = 0;  // of the newest event that has a seq
+  std::int64_t ts_us = 0;      // of it
+  std::vector<Sub*> members;   // holes are null
+  std::uint32_t member_count = 0;
+  std::array<std::uint32_t, kWires> members_of{};
+  std::uint64_t generation = 0;  // fan-outs so far
+  std::uint32_t jobs = 0;        // fan-outs under way
+  std::uint32_t waiting = 0;     // batches whose turn has not come
+  bool waits_for_log = false;    // those
+  bool told_idle = false;
+  std::int64_t busy_us = 0;
+  Window window;
+  Snapshot snapshot;
+  Dedupe dedupe;
+  Batch* logged_batch = nullptr;  // of this turn
+  Batch* quick_batch = nullptr;   // the same of what needs no log
+  // what was published since the last record
+  bool published_dirty = false;
+  bool published_ids = false;
+  std::uint64_t published_first = 0;
+  std::uint64_t published_start = 0;
+  std::uint64_t published_end = 0;
+  std::uint64_t published_size = 0;
+  std::uint64_t published_deliveries = 0;
+  Histogram* kind_latency = nullptr;
+
+  bool kept_elsewhere() const { return policy.logged; }
+  // A topic whose policy has just changed goes on as before until what waits is through.
+  bool is_logged() const { return waiting > 0 ? waits_for_log : policy.logged; }
+};
+
+}  // namespace polyglot

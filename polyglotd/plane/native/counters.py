@@ -1,0 +1,57 @@
+"""The driver's counters, as its thread has them at this moment."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from polyglotd.plane.interface import PlaneCounters
+
+LATENCY_BUCKETS = 108
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Publish → last byte handed to the kernel, of one kind: how many took how long."""
+
+    sum_us: int
+    buckets: list[int]
+
+    def percentile_us(self, percent: float) -> float:
+        """The upper bound of the bucket that holds it; 0 where nothing was counted."""
+        total = sum(self.buckets)
+        wanted, seen = total * percent / 100, 0
+        for at, count in enumerate(self.buckets):
+            seen += count
+            if total and seen >= wanted:
+                return upper_bound_us(at)
+        return 0.0
+
+
+def upper_bound_us(bucket: int) -> float:
+    """Below it are the times of this bucket (native/src/core/counter.h: four for each doubling)."""
+    if bucket < 4:
+        return bucket + 1.0
+    width, quarter = bucket // 4 + 2, bucket % 4
+    return float((5 + quarter) << (width - 3))
+
+
+class DriverCounters(PlaneCounters):
+    """What every plane counts, and what only the driver does."""
+
+    turns_total: int = 0
+    wakes_total: int = 0  # of Python
+    reads_total: int = 0  # system calls
+    writes_total: int = 0
+    log_writes_total: int = 0
+    log_refused_total: int = 0
+    accepts_failed_total: int = 0
+    records_unread_bytes: int = 0
+    records_held_back_total: int = 0  # turns in which no socket was read, for Python was behind
+    latency_us: dict[str, tuple[int, list[int]]] = msgspec.field(default_factory=dict)  # by kind: sum, and buckets
+
+    def latency(self, kind: str) -> Latency:
+        sum_us, buckets = self.latency_us.get(kind, (0, []))
+        return Latency(sum_us, buckets)
+
+
+decode_counters = msgspec.msgpack.Decoder(DriverCounters).decode
