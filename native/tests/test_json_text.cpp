@@ -39,6 +39,7 @@ const Case kCases[] = {
     {"a NUL byte in a string", "\"\0\""s, JsonError::not_json},
     {"a trailing comma", "[1,]", JsonError::not_json},
     {"half a surrogate pair", R"("\ud800")", JsonError::not_json},
+    {"two second halves", R"("\udc00\udc00")", JsonError::not_json},
     {"a key that is no string", "{1:2}", JsonError::not_json},
     {"UTF-8 outside of strings", "\xc3\xa9", JsonError::not_json},
     {"a byte that is no UTF-8", "\"\xff\"", JsonError::not_utf8},

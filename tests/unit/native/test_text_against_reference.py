@@ -32,7 +32,7 @@ from polyglotd.protocol.serializers import EndEvent, Serializer, serializer_for
 Tool = Callable[..., list[bytes]]
 
 V1, V2 = serializer_for("1.0.0"), serializer_for("2.0.0")
-EXAMPLES = 20_000 if os.environ.get("POLYGLOT_TEST_FULL") == "1" else 300
+EXAMPLES = 3_000 if os.environ.get("POLYGLOT_TEST_FULL") == "1" else 300
 
 both = pytest.mark.parametrize("serializer", [V1, V2], ids=["1.0.0", "2.0.0"])
 
@@ -133,7 +133,15 @@ NOT_VALUES = [
         b'"\\u004g"',
         b'"\\U0041"',
     ),
-    *(b'"\\ud800"', b'"\\udc00"', b'"\\ud800\\ud800"', b'"\\udc00\\ud800"', b'"\\ud800x"', b'"\\ud800\\n"'),
+    *(
+        b'"\\ud800"',
+        b'"\\udc00"',
+        b'"\\ud800\\ud800"',
+        b'"\\udc00\\ud800"',
+        b'"\\udc00\\udc00"',
+        b'"\\ud800x"',
+        b'"\\ud800\\n"',
+    ),
     *(b'"\\ud800\\u0041"', b'"\\ud800\\udc0"', b'"\\ud800\\', b'"\\ud800\\u"', b'"\\ud800', b'"\\udbff\\ue000"'),
     *(b'"\n"', b'"\t"', b'"\x00"', b'"\x1f"', b'"0123456789abcdef\x1f0123456789"', b'"\\\n"'),
     *(b'"\xff"', b'"\xc0\xaf"', b'"\xc1\xbf"', b'"\xe0\x80\x80"', b'"\xe0\x9f\xbf"', b'"\xed\xa0\x80"', b'"\x80"'),
@@ -180,7 +188,7 @@ def test_utf8_in_a_string_is_checked_in_the_same_way(driver: Tool, text: bytes, 
 
 
 @settings(max_examples=EXAMPLES)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | FLOATS | st.text(), st.lists))
+@given(st.lists(st.none() | st.booleans() | st.integers() | FLOATS | st.text(), max_size=6))
 def test_what_others_write_is_json(driver: Tool, value: object) -> None:
     for ascii_only in (False, True):
         assert driver("check", json.dumps(value, ensure_ascii=ascii_only).encode()) == [b"none"]
