@@ -2,13 +2,13 @@
 
 A run says "from this seq on, from this position on"; a span says "between these positions". Who reads goes through
 the records there and picks the channel's. Neighbours are joined, so a channel that is busy costs a few bytes for each
-16 KiB of the log, and one that is not costs 16 bytes an event. Pure: positions come in, no file is touched.
+8 KiB of the log, and one that is not costs 16 bytes an event. Pure: positions come in, no file is touched.
 """
 
 from array import array
 from bisect import bisect_right
 
-JOINED_BYTES = 2 << 10  # a run grows to this many bytes: about 80 records to go through, some tens of µs
+JOINED_BYTES = 8 << 10  # a run grows to this many bytes: some 40 records to go through, about 10 µs
 
 
 class Part:
