@@ -7,16 +7,22 @@ SHELL := /bin/bash
 DATA ?= ./data
 ARGS ?=
 PYTEST_WORKERS ?= 2
+KIND ?= address
+SECONDS ?= 60
 
-.PHONY: help all run start-gateway start-processor test test-all check format bench benchmark-all lock upgrade clean
+.PHONY: help all native run start-gateway start-processor test test-all test-sanitized fuzz check format bench benchmark-all lock upgrade clean
 
 help: ## Say what there is
 	@awk 'BEGIN { FS = ":.*## "; print "make TARGET, where TARGET is one of" } \
 		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '%s\n' '' 'DATA=DIR is where run, start-gateway and start-processor keep their state (now: $(DATA));' \
+	@printf '%s\n' '' 'KIND=address|thread is the sanitizer of test-sanitized; SECONDS=N is for each fuzzer of fuzz (now: $(SECONDS)).' \
+		'DATA=DIR is where run, start-gateway and start-processor keep their state (now: $(DATA));' \
 		'ARGS="…" goes to what a target runs: make run ARGS="--port 4001", make test ARGS="-k presence".'
 
 all: test ## Set up, check, test: what to do before a commit
+
+native: ## Build the C++ driver, as every target does where its sources changed
+	@.ci/set-up run
 
 run: ## Serve on http://127.0.0.1:4000 in development mode
 	@.ci/set-up run
@@ -36,6 +42,14 @@ test: check ## Run every kind of check in a short form, with real clients and a 
 test-all: ## Run the tests with their long counts and write docs/test-report.md
 	@.ci/set-up test
 	@POLYGLOT_TEST_FULL=1 .ci/test --report docs/test-report.md $(ARGS)
+
+test-sanitized: ## Run the tests that talk to a driver with one that a sanitizer watches
+	@.ci/set-up test
+	@.ci/sanitized $(KIND) $(ARGS)
+
+fuzz: ## Throw changed input at the driver's parts, each for SECONDS
+	@.ci/set-up test
+	@.ci/fuzz $(SECONDS) $(ARGS)
 
 check: ## Lint, formatting, types, import rules
 	@.ci/set-up test

@@ -1,1 +1,9 @@
 """This file's place puts `tests/` on the import path, so that suites can share tables (`transcripts.differences`)."""
+
+import os
+import sys
+
+if "POLYGLOT_TEST_PRELOAD" in os.environ and ("PYTEST_XDIST_WORKER" in os.environ or "-n" not in sys.argv):
+    # Under .ci/sanitized this process has its sanitizer. What tests start would only be slowed down by it, or would not
+    # start at all (browsers); daemons get it back from `daemon_process`. xdist's parent has its workers to start first.
+    os.environ.pop("LD_PRELOAD", None)

@@ -23,6 +23,12 @@ STOP_WITHIN_S = 20.0  # the default drain takes ten
 _READY = re.compile(r"^ready (?:http://(?P<host>\S+):(?P<port>\d+)|processor)$")
 
 
+def sanitizer() -> dict[str, str]:
+    """What makes a daemon's driver run under a sanitizer, where .ci/sanitized runs the tests."""
+    preload = os.environ.get("POLYGLOT_TEST_PRELOAD")
+    return {} if preload is None else {"LD_PRELOAD": preload}
+
+
 class DaemonProcess:
     """`polyglotd serve`, in development mode unless told otherwise. A restart keeps data and port."""
 
@@ -33,7 +39,7 @@ class DaemonProcess:
         self.host = "127.0.0.1"
         self.port = port
         self._arguments = [*(["--dev"] if dev else []), *arguments]
-        self._env = {**os.environ, **(env or {})}
+        self._env = {**os.environ, **sanitizer(), **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._lines: list[str] = []
