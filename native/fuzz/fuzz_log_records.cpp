@@ -1,6 +1,6 @@
 // Invariant: an event whose texts fit is encoded to one whole record, which the independent checker reads back to the
-// same fields; one whose texts do not is refused, with nothing appended. And where the input itself passes the checker as
-// an event, encoding what was read gives the same bytes again: the format has one way to say a thing.
+// same fields; one whose texts do not is refused, with nothing appended. And where the input itself passes the checker
+// as an event, encoding what was read gives the same bytes again: the format has one way to say a thing.
 //
 // Input: lengths of app, channel, epoch, id, user and type (two bytes each, little-endian, at most 300), flag, seq, ts;
 // then the texts, one after another; what is left is the data.

@@ -7,12 +7,11 @@ heads and tails. Everything that is not async runs on the trio thread and blocks
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import trio
 
-from polyglotd.log.channel_table import RECENT_IDS_MAX, ChannelState, Steps
+from polyglotd.log.channel_table import ChannelState, Steps
 from polyglotd.log.durability import GroupSync
 from polyglotd.log.interface import (
     STORE_READER,
@@ -27,7 +26,6 @@ from polyglotd.log.interface import (
 )
 from polyglotd.log.mark import Left, boot_id
 from polyglotd.log.opening import DEDUPE_WINDOW_US, OpenedLog, Repair, open_log, renew
-from polyglotd.log.places import first_event, read_events, read_recent_ids
 from polyglotd.log.record import (
     FRAME_BYTES,
     ID_GIVEN,
@@ -37,17 +35,16 @@ from polyglotd.log.record import (
     encode_meter,
 )
 from polyglotd.log.replay import Replay
-from polyglotd.log.runs import Part
 from polyglotd.log.segment_files import read_head
 from polyglotd.log.segment_reader import SegmentReader
 from polyglotd.log.segment_writer import SegmentWriter
+from polyglotd.log.tails import Tails
 from polyglotd.log.upkeep import Cursors, Upkeep
 from polyglotd.log.writer import Writer
 from polyglotd.model import Event, Unavailable, new_epoch, now_us
 
 logger = logging.getLogger(__name__)
 
-READS_MAX = 4  # tails read at once, each in a thread
 FORGET_SLICE = 2_000  # channels looked at before other tasks may run
 CLOSE_DEADLINE_S = 10.0
 
@@ -67,8 +64,8 @@ class SegmentLog:
         self._acknowledged_at_once = settings.sync != "always"
         self._arrivals = trio.lowlevel.ParkingLot()
         self._readers: list[SegmentReader] = []
-        self._reads = trio.CapacityLimiter(READS_MAX)
         self._writer = writer
+        self._tails = Tails(opened.table, writer)
         self._sync = GroupSync(writer, on_durable=self._on_durable, on_failed=self._on_failed)
         self._cursors = Cursors(opened.cursors)
         self._upkeep = Upkeep(
@@ -205,61 +202,15 @@ class SegmentLog:
         return forgotten
 
     def recent_ids(self, app_id: str, channel: str) -> Sequence[RecentId]:
-        state = self._table.get(app_id, channel)
-        if state is None or state.ids is None:
-            return []
-        segments = self._writer.segments
-        first = segments[0].first  # segments go when their ids are old, not the other way
-        return read_recent_ids(
-            segments,
-            state.key,
-            [(max(start, first), end) for start, end in state.ids.newest_first() if end > first],
-            since_us=self._clock() - DEDUPE_WINDOW_US,
-            limit=RECENT_IDS_MAX,
-        )
+        return self._tails.recent_ids(app_id, channel, self._clock() - DEDUPE_WINDOW_US)
 
     def tail_first(self, app_id: str, channel: str) -> int:
-        state = self._state_with_tail(app_id, channel)
-        if state is None:
-            return self._table.head(app_id, channel).seq + 1
-        assert state.tail is not None
-        return state.tail.first_seq
-
-    def _state_with_tail(self, app_id: str, channel: str) -> ChannelState | None:
-        """The channel, where the store may lack events of it; its tail begins with the first of them."""
-        state = self._table.with_tail(app_id, channel)
-        if state is None or state.tail is None:
-            return None
-        floor = self._table.floor
-        if state.tail.first_start < floor:  # the store is in the middle of a run: look where
-            found = first_event(self._writer.segments, state.key, floor, state.tail.end)
-            if found is None:
-                state.tail = None
-                return None
-            state.tail.begin_at(*found)
-        return state
+        return self._tails.first(app_id, channel)
 
     async def tail(
         self, app_id: str, channel: str, after: int, before: int, *, limit: int = 1_000, newest: bool = True
     ) -> Sequence[Event]:
-        state = self._state_with_tail(app_id, channel)
-        visible = self.readable_end  # with `always`: what is not durable yet, nobody sees
-        parts: Sequence[Part] = ()
-        if state is not None:
-            assert state.tail is not None
-            first, last = max(after + 1, state.tail.first_seq), min(before - 1, state.seq)
-            if not newest:
-                last = min(last, first + limit - 1)
-            elif state.tail.end <= visible:
-                first = max(first, last - limit + 1)
-            if first <= last:
-                parts = state.tail.parts(first, last, state.seq)
-        if state is None or not parts:
-            await trio.lowlevel.checkpoint()
-            return []
-        read = partial(read_events, visible=visible, limit=limit, newest=newest)
-        segments = list(self._writer.segments)
-        return await trio.to_thread.run_sync(read, segments, state.key, parts, limiter=self._reads)
+        return await self._tails.read(app_id, channel, after, before, limit=limit, newest=newest)
 
     # --- readers ---
 

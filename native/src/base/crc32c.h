@@ -1,5 +1,5 @@
-// CRC-32C (Castagnoli), the checksum of log records. The processor's own instruction where it has one (SSE 4.2, asked at
-// load), tables where not; both give the same. Called by log/record.cpp and by tests.
+// CRC-32C (Castagnoli), the checksum of log records. The processor's own instruction where it has one (SSE 4.2, asked
+// at load), tables where not; both give the same. Called by log/record.cpp and by tests.
 #pragma once
 
 #include <cstdint>

@@ -49,7 +49,7 @@ class LogWriter {
   // meters and the like are not). Any thread; blocks for the page cache.
   AppendError append(std::string_view records, bool bounded, std::uint64_t& position);
   std::uint64_t end() const noexcept;
-  void set_limit(std::uint64_t position) noexcept;  // events that would end beyond it are `full`; at first there is none
+  void set_limit(std::uint64_t position) noexcept;  // events that would end beyond it are `full`; none at first
 
   // Returns when everything before `position` is durable; false after a failed fsync, for good. Blocks for the disk;
   // whoever comes while one fsync runs shares the next. With `always` it then moves the mark. Any thread.

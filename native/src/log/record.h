@@ -22,8 +22,8 @@ bool append_channel_key(std::string& out, std::string_view app_id, std::string_v
 // and not looked at. False, with nothing appended, where a text or the whole does not fit a record.
 bool append_event_record(std::string& out, std::string_view channel_key, const EventView& event, bool id_given);
 
-// `prior_end`: where the segment before ended. `renewed`: the epoch of all channels without one of their own, where their
-// past ends here; else empty.
+// `prior_end`: where the segment before ended. `renewed`: the epoch of all channels without one of their own, where
+// their past ends here; else empty. False, with nothing appended, where a text does not fit.
 bool append_segment_head(std::string& out, std::uint64_t prior_end, std::uint64_t created_us, std::string_view log_id,
                          std::string_view renewed);
 
