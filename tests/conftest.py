@@ -4,6 +4,6 @@ import os
 import sys
 
 if "POLYGLOT_TEST_PRELOAD" in os.environ and ("PYTEST_XDIST_WORKER" in os.environ or "-n" not in sys.argv):
-    # Under .ci/sanitized this process has its sanitizer. What tests start would only be slowed down by it, or would not
-    # start at all (browsers); daemons get it back from `daemon_process`. xdist's parent has its workers to start first.
+    # Under .ci/sanitized this process has its sanitizer. What tests start would only be slowed down by it, or would
+    # not start at all (browsers); daemons get it back from `daemon_process`. xdist's parent starts its workers first.
     os.environ.pop("LD_PRELOAD", None)
