@@ -34,6 +34,8 @@ def _counters(daemon: DaemonProcess) -> "dict[str, float]":
     text = _admin(daemon, "/metrics").text
     return {name: float(value) for name, value in re.findall(r"^(\w+)(?:\{\})? (\S+)$", text, re.MULTILINE)}
 
+IN_FLIGHT_AT_THE_EDGES = 6  # three where the measured seconds begin, and three where they end
+
 
 def test_a_fan_out_counts_what_the_daemon_counts(daemon: DaemonProcess, ctl: Ctl) -> None:
     before = _counters(daemon)
@@ -41,9 +43,9 @@ def test_a_fan_out_counts_what_the_daemon_counts(daemon: DaemonProcess, ctl: Ctl
     after = _counters(daemon)
     published = round(found["published_per_s"] * found["seconds"])
     assert published > 10
-    assert after["polyglot_events_total"] - before["polyglot_events_total"] == pytest.approx(published, abs=1)
+    assert after["polyglot_events_total"] - before["polyglot_events_total"] == pytest.approx(published, abs=IN_FLIGHT_AT_THE_EDGES)
     deliveries = after["polyglot_deliveries_total"] - before["polyglot_deliveries_total"]
-    assert deliveries == pytest.approx(published * MEMBERS, abs=MEMBERS)
+    assert deliveries == pytest.approx(published * MEMBERS, abs=MEMBERS * IN_FLIGHT_AT_THE_EDGES)
     assert not any(found["faults"].values())
     assert 0 < found["delivery_us"]["p50"] <= found["delivery_us"]["p99"] <= found["delivery_us"]["max"]
     assert found["server_cpu"]["s_per_million_deliveries"] > 0

@@ -47,6 +47,7 @@ void Loop::turn(int wait_ms_max) {
   for (int at = 0; at < count; ++at) dispatch(ready[at]);
   run_deadlines();
   engine_.end_turn();
+  publish_records();  // before the bytes: who reads a reply and asks Python about it finds that Python was told
   flush_dirty();
   publish_records();
   engine_.free_dead();
