@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,10 +38,8 @@ def test_the_library_is_built_from_the_sources_that_lie_here() -> None:
 
 def test_the_library_shows_the_names_of_its_header_and_no_others() -> None:
     names = output("nm", "-D", "--defined-only", "--format=just-symbols", LIBRARY).split()
-    assert "plg_log_open" in names
-    assert [name for name in names if not name.startswith("plg_")] == []
     header = (NATIVE / "include/polyglot_driver.h").read_text()
-    assert [name for name in names if f"{name}(" not in header] == []
+    assert set(names) == set(re.findall(r"\b(plg_\w+)\(", header))
 
 
 @pytest.mark.skipif(shutil.which("clang++") is not None, reason="another compiler may have another runtime")
