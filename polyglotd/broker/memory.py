@@ -16,7 +16,7 @@ from polyglotd.model import Unavailable
 CHANGES_MAX = 65_536  # that wait for `presence_changes`; then `present` waits
 PRESENT_DEADLINE_S = 5.0  # of that wait: the consumer is stuck
 
-_Roster = dict[str, dict[str, PresenceMeta]]  # user -> ref -> meta, both in order of arrival
+_Roster = dict[str, tuple[PresenceMeta, ...]]  # by user, both in order of arrival; most have one
 
 
 class MemoryBroker:
@@ -56,7 +56,7 @@ class MemoryBroker:
     async def roster(self, app_id: str, channel: str) -> Mapping[str, Sequence[PresenceMeta]]:
         await trio.lowlevel.checkpoint()
         roster = self._rosters.get((app_id, channel), {})
-        return {user_id: tuple(metas.values()) for user_id, metas in roster.items()}
+        return dict(roster)
 
     async def lease_rate(self, app_id: str, limit: str, per_second: int) -> float:  # noqa: ARG002  the only node
         await trio.lowlevel.checkpoint()
@@ -92,13 +92,13 @@ class MemoryBroker:
     def _apply(self, change: PresenceChange) -> None:
         key = (change.app_id, change.channel)
         roster = self._rosters.setdefault(key, {})
-        metas = roster.setdefault(change.user_id, {})
-        if change.left is not None:
-            metas.pop(change.left, None)
-        if change.joined is not None:
-            metas[change.joined.ref] = change.joined
-        if not metas:
-            del roster[change.user_id]
+        joined = () if change.joined is None else (change.joined,)
+        gone = {change.left, *(meta.ref for meta in joined)}
+        metas = (*(meta for meta in roster.get(change.user_id, ()) if meta.ref not in gone), *joined)
+        if metas:
+            roster[change.user_id] = metas
+        else:
+            roster.pop(change.user_id, None)
         if not roster:
             del self._rosters[key]
 

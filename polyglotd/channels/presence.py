@@ -81,6 +81,7 @@ class Diff:
 class _Shown:
     """A meta as clients see it: encoded, and the ref that it replaced *for them*."""
 
+    ref: str
     json: bytes
     prev_ref: str | None
 
@@ -91,7 +92,7 @@ def _shown(ref: str, info: bytes | None, prev_ref: str | None) -> _Shown:
         json += b',"phx_ref_prev":%b' % _encode(prev_ref)
     if info is not None:
         json += b',"info":%b' % info
-    return _Shown(json + b"}", prev_ref)
+    return _Shown(ref, json + b"}", prev_ref)
 
 
 class Roster:
@@ -101,7 +102,7 @@ class Roster:
         self._mode = mode
         self._presence_max = presence_max
         self._refs = refs
-        self._metas: dict[str, dict[str, _Shown]] = {}  # user -> ref -> meta, oldest first
+        self._metas: dict[str, tuple[_Shown, ...]] = {}  # by user, oldest first; most have one
         self._joins: dict[tuple[str, str], _Shown] = {}  # gathered, by (user, ref)
         self._leaves: dict[tuple[str, str], _Shown] = {}
         self._unseen: set[tuple[str, str]] = set()  # of the gathered joins, those that no state has shown either
@@ -132,7 +133,7 @@ class Roster:
     def load(self, members: Mapping[str, Iterable[Meta]]) -> None:
         """Replace everybody, as when a roster is read from the broker. Who saw the channel before needs a state."""
         self._metas = {
-            user: {meta.ref: _shown(meta.ref, meta.info, meta.prev_ref) for meta in metas}
+            user: tuple(_shown(meta.ref, meta.info, meta.prev_ref) for meta in metas)
             for user, metas in members.items()
         }
         self._metas = {user: metas for user, metas in self._metas.items() if metas}
@@ -167,7 +168,7 @@ class Roster:
 
     def join(self, user_id: str, meta: Meta) -> None:
         """A connection came. Does nothing where it is there: a ref names one meta, which never changes."""
-        if meta.ref not in self._metas.get(user_id, ()):
+        if not self._has(user_id, meta.ref):
             self._add(user_id, meta.ref, _shown(meta.ref, meta.info, meta.prev_ref))
             self._changed()
 
@@ -188,7 +189,7 @@ class Roster:
             self.join(user_id, meta)
             return
         prev_ref = old.prev_ref if unseen else old_ref
-        if meta.ref not in self._metas.get(user_id, ()):
+        if not self._has(user_id, meta.ref):
             self._add(user_id, meta.ref, _shown(meta.ref, meta.info, prev_ref))
         self._changed()
 
@@ -219,6 +220,9 @@ class Roster:
         self._forget_gathered()
         return State(self.state()) if restate else Diff(diff)
 
+    def _has(self, user_id: str, ref: str) -> bool:
+        return any(shown.ref == ref for shown in self._metas.get(user_id, ()))
+
     def _add(self, user_id: str, ref: str, shown: _Shown) -> None:
         if self._gathers_names:
             key = (user_id, ref)
@@ -227,16 +231,18 @@ class Roster:
             if self._leaves.pop(key, None) is None:
                 self._unseen.add(key)
             self._joins[key] = shown
-        self._metas.setdefault(user_id, {})[ref] = shown
+        self._metas[user_id] = (*self._metas.get(user_id, ()), shown)
         self.members += 1
 
     def _remove(self, user_id: str, ref: str) -> _Shown | None:
-        metas = self._metas.get(user_id, {})
-        shown = metas.pop(ref, None)
+        metas = self._metas.get(user_id, ())
+        shown = next((shown for shown in metas if shown.ref == ref), None)
         if shown is None:
             return None
         self.members -= 1
-        if not metas:
+        if len(metas) > 1:
+            self._metas[user_id] = tuple(other for other in metas if other is not shown)
+        else:
             del self._metas[user_id]
         if self._gathers_names:
             key = (user_id, ref)
@@ -283,7 +289,7 @@ class Roster:
         if self.count_only:
             # The count of now under the ref that all have: the next diff takes that ref from everyone.
             return b'{"":{"metas":[%b]}}' % self._count_meta(self.members)
-        metas = {(user, ref): shown for user, refs in self._metas.items() for ref, shown in refs.items()}
+        metas = {(user, shown.ref): shown for user, all_shown in self._metas.items() for shown in all_shown}
         return _by_user(metas)
 
 

@@ -4,7 +4,6 @@ Written by admission, joins and dispatch; read by everything that acts on somebo
 A connection joins a channel once: a second join to it takes the first one's place, here as in the plane.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -40,14 +39,13 @@ class Connection:
 
     __slots__ = (
         "_limits",
+        "_pushes",
         "app_id",
-        "by_channel",
         "conn",
         "counted",
         "credential",
         "is_stream",
         "joins",
-        "pushes",
         "subs",
     )
 
@@ -57,10 +55,9 @@ class Connection:
         self.credential = credential
         self.counted = counted
         self.is_stream = False
-        self.subs: dict[int, Subscription] = {}
-        self.by_channel: dict[str, Subscription] = {}
+        self.subs: list[Subscription] = []  # few: looked through, since an index costs more memory than all of them
         self.joins = Gcra(limits.joins_per_second, limits.channels_per_connection)
-        self.pushes = Gcra(limits.publishes_per_connection, limits.publishes_per_connection)
+        self._pushes: Gcra | None = None  # most connections never push anything to us
         self._limits = limits
 
     @property
@@ -77,21 +74,39 @@ class Connection:
         if limits is not self._limits:
             self._limits = limits
             self.joins.reconfigure(limits.joins_per_second, limits.channels_per_connection, steady_us())
-            self.pushes.reconfigure(limits.publishes_per_connection, limits.publishes_per_connection, steady_us())
+            if self._pushes is not None:
+                rate = limits.publishes_per_connection
+                self._pushes.reconfigure(rate, rate, steady_us())
+
+    @property
+    def pushes(self) -> Gcra:
+        if self._pushes is None:
+            self._pushes = Gcra(self._limits.publishes_per_connection, self._limits.publishes_per_connection)
+        return self._pushes
 
     def put(self, subscription: Subscription) -> None:
-        self.subs[subscription.sub] = subscription
-        self.by_channel[subscription.channel] = subscription
+        """Of one channel the newest counts, though an older one may not be dropped yet."""
+        self.subs.append(subscription)
 
     def drop(self, sub: int) -> Subscription | None:
         """Forget a sub; the channel stays with whatever took its place meanwhile."""
-        subscription = self.subs.pop(sub, None)
-        if subscription is not None and self.by_channel.get(subscription.channel) is subscription:
-            del self.by_channel[subscription.channel]
+        subscription = self.find(sub)
+        if subscription is not None:
+            self.subs.remove(subscription)
         return subscription
 
+    def find(self, sub: int) -> Subscription | None:
+        return next((known for known in self.subs if known.sub == sub), None)
+
+    def of_channel(self, channel: str) -> Subscription | None:
+        return next((known for known in reversed(self.subs) if known.channel == channel), None)
+
+    @property
+    def channel_count(self) -> int:
+        return len({known.channel for known in self.subs})
+
     def joined(self, channel: str) -> Subscription | None:
-        subscription = self.by_channel.get(channel)
+        subscription = self.of_channel(channel)
         return subscription if subscription is not None and subscription.joined else None
 
 
@@ -99,7 +114,7 @@ class Connections:
     def __init__(self, active: ActiveApps) -> None:
         self._active = active
         self._table: dict[int, Connection] = {}
-        self._by_name: defaultdict[Name, dict[int, Connection]] = defaultdict(dict)
+        self._by_name: dict[Name, Connection | dict[int, Connection]] = {}  # most users have one
         self._empty = trio.Event()
 
     def __len__(self) -> int:
@@ -141,22 +156,32 @@ class Connections:
         return self.named((app_id, "app", app_id))
 
     def count(self, app_id: str) -> int:
-        return len(self._by_name.get((app_id, "app", app_id), ()))
+        found = self._by_name.get((app_id, "app", app_id))
+        return 0 if found is None else 1 if isinstance(found, Connection) else len(found)
 
     def of_user(self, app_id: str, user_id: str) -> list[Connection]:
         return self.named((app_id, "user", user_id))
 
     def named(self, name: Name) -> list[Connection]:
-        return list(self._by_name.get(name, {}).values())
+        found = self._by_name.get(name)
+        return [] if found is None else [found] if isinstance(found, Connection) else list(found.values())
 
     def _index(self, connection: Connection) -> None:
         for name in _names(connection):
-            self._by_name[name][connection.conn] = connection
+            found = self._by_name.get(name)
+            if found is None:
+                self._by_name[name] = connection
+            elif isinstance(found, Connection):
+                self._by_name[name] = {found.conn: found, connection.conn: connection}
+            else:
+                found[connection.conn] = connection
 
     def _unindex(self, connection: Connection) -> None:
         for name in _names(connection):
-            del self._by_name[name][connection.conn]
-            if not self._by_name[name]:
+            found = self._by_name[name]
+            if not isinstance(found, Connection):
+                del found[connection.conn]
+            if isinstance(found, Connection) or not found:
                 del self._by_name[name]
 
 

@@ -91,7 +91,7 @@ class Joins:
     def on_joined(self, record: Joined) -> None:
         self._admitted.pop(record.sub, None)
         connection = self._connections.get(record.conn)
-        subscription = None if connection is None else connection.subs.get(record.sub)
+        subscription = None if connection is None else connection.find(record.sub)
         if connection is None or subscription is None:
             # It was given up as gone; the member joins again by itself.
             self._port.send(EndSubscription(record.conn, record.sub, "error"))
@@ -149,14 +149,14 @@ class Joins:
         params = join_params(record.params)
         access_of(connection.credential, entry, record.channel).check_join()
         if (
-            record.channel not in connection.by_channel
-            and len(connection.by_channel) >= limits.channels_per_connection
+            connection.of_channel(record.channel) is None
+            and connection.channel_count >= limits.channels_per_connection
         ):
             raise TooManyChannels(f"a connection joins at most {limits.channels_per_connection} channels")
         return params
 
     def _put(self, connection: Connection, entry: Entry, record: Join) -> Subscription:
-        replaced = connection.by_channel.get(record.channel)
+        replaced = connection.of_channel(record.channel)
         if replaced is not None and replaced.topic is None:
             connection.drop(replaced.sub)  # never admitted, so no record will tell of its end
         access = access_of(connection.credential, entry, record.channel)
@@ -171,7 +171,7 @@ class Joins:
         async def open_and_admit() -> None:
             try:
                 topic = await self._topics.acquire(self._entry(connection), subscription.channel)
-                if connection.subs.get(subscription.sub) is subscription:
+                if connection.find(subscription.sub) is subscription:
                     entry = self._entry(connection)
                     subscription.access = access_of(connection.credential, entry, subscription.channel)
                     subscription.access.check_join()

@@ -51,7 +51,7 @@ class Operations:
             raise unknown_kind(channel)
         kicked = 0
         for connection in self._connections.of_user(entry.app.app_id, check_user_id(user_id, "user")):
-            if (subscription := connection.by_channel.get(channel)) is not None:
+            if (subscription := connection.of_channel(channel)) is not None:
                 self._port.send(EndSubscription(connection.conn, subscription.sub, "closed"))
                 kicked += subscription.joined
         return kicked

@@ -42,7 +42,7 @@ class PolicyChanges:
 
     def recheck(self, connection: Connection, entry: Entry) -> None:
         """What each subscription may do is decided anew, by the policies and the credential of now."""
-        for subscription in list(connection.subs.values()):
+        for subscription in list(connection.subs):
             access = access_of(connection.credential, entry, subscription.channel)
             before, subscription.access = subscription.access, access
             if not access.may_join:

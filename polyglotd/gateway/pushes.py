@@ -55,7 +55,7 @@ class Pushes:
 
     def on_push(self, record: Push) -> None:
         connection = self._connections.get(record.conn)
-        subscription = None if connection is None else connection.subs.get(record.sub)
+        subscription = None if connection is None else connection.find(record.sub)
         entry = None if connection is None else self._directory.cached(connection.app_id)
         if connection is None or subscription is None or entry is None:
             return  # its end is on the way, and takes the push along
@@ -119,7 +119,7 @@ class Pushes:
         self._expiry.watch(connection)
         self._policies.recheck(connection, entry)
         if grant.info != old.info:
-            for subscription in connection.subs.values():
+            for subscription in connection.subs:
                 self._presence.update(connection, subscription, grant.info)
 
     def _later(self, record: Push, read: Callable[[], Awaitable[bytes]]) -> None:

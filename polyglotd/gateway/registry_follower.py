@@ -20,7 +20,7 @@ from polyglotd.store.interface import Registry
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.25
+POLL_S = 0.5
 PAGE = 1_000
 PRUNE_S = 3_600.0
 

@@ -268,7 +268,7 @@ async def test_a_revoked_key_ends_its_streams(autojump_clock: MockClock, rig: Ri
 async def test_a_change_by_another_process_reaches_the_plane(autojump_clock: MockClock, rig: Rig) -> None:
     await rig.joined(await rig.connect())
     await rig.registry.patch_limits("demo", LimitsPatch(payload_bytes=10))
-    await trio.sleep(0.5)
+    await trio.sleep(0.75)
     assert rig.plane.last(ConfigureApp).limits.payload_bytes == 10
 
 
