@@ -52,9 +52,11 @@ bool Outbox::put_event(Overflow overflow, std::uint64_t topic, std::string_view 
     if (all_ != nullptr) all_->dropped.add();
     if (app_ != nullptr) app_->dropped.add();
   }
-  Drops& drops = slow_->drops[topic];
-  drops.bytes += piece.size;
-  drops.places.push_back(add(std::move(piece), Sort::droppable, topic, {}));
+  const std::size_t size = piece.size;
+  const std::uint64_t place = add(std::move(piece), Sort::droppable, topic, {});
+  Drops& drops = slow_->drops[topic];  // not before: to add may build the table anew
+  drops.bytes += size;
+  drops.places.push_back(place);
   return true;
 }
 
