@@ -160,8 +160,7 @@ class Engine {
   bool take_rate(Connection& conn, Refusal& refusal);
   Batch& batch_of(Topic& topic, bool logged);
   std::uint64_t add_event(Topic& topic, Batch& batch, bool logged, std::string_view type, std::string_view data,
-                          std::string_view id, std::string_view user_id, std::string_view user_json,
-                          std::uint64_t origin);
+                          std::string_view id, std::string_view user_id, std::uint64_t origin);
   void run_paced();
   bool may_publish_now(const Topic& topic, std::size_t size) const;
   bool members_are_behind(const Topic& topic) const;
@@ -261,6 +260,7 @@ class Engine {
   std::string scratch_;
   std::string frame_;
   std::string text_;
+  std::string user_json_;
 
   friend class EngineTestAccess;
 };

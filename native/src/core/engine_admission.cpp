@@ -25,8 +25,9 @@ void plan_join(Sub& sub, const Topic& topic, std::uint64_t oldest) {
   std::int64_t count = std::max<std::int64_t>(0, sub.history);
   sub.recovered = -1;
   if (sub.has_since) {
-    const auto since = static_cast<std::uint64_t>(sub.since_seq);
-    if (sub.since_epoch == topic.epoch && sub.since_seq >= 0 && since <= topic.seq && since + 1 >= oldest) {
+    const Joining& asked = *sub.joining;
+    const auto since = static_cast<std::uint64_t>(asked.since_seq);
+    if (asked.since_epoch == topic.epoch && asked.since_seq >= 0 && since <= topic.seq && since + 1 >= oldest) {
       sub.recovered = 1;
       sub.cursor = since;
       return;
@@ -66,6 +67,8 @@ void Engine::run(const command::Admit& command) {
     sub = made.get();
     sub->id = command.sub;
     sub->conn = conn;
+    sub->joining = std::make_unique<Joining>();
+    ++conn->joining;
     conn->subs.push_back(std::move(made));
   }
   sub->topic = &topic;
@@ -73,8 +76,8 @@ void Engine::run(const command::Admit& command) {
   sub->sees_presence = command.sees_presence;
   sub->echo = command.echo;
   sub->has_since = command.has_since;
-  sub->since_epoch = command.since_epoch;
-  sub->since_seq = command.since_seq;
+  sub->joining->since_epoch = command.since_epoch;
+  sub->joining->since_seq = command.since_seq;
   sub->history = command.history.value_or(-1);
   sub->slot = static_cast<std::uint32_t>(topic.members.size());
   sub->born = topic.generation;
@@ -208,6 +211,8 @@ void Engine::complete_join(Sub& sub, const std::function<void(std::string&)>& ev
     if (with_events && last > 0) sub.cursor = last;
   } else {
     sub.state = Sub::State::joined;
+    sub.joining.reset();
+    --conn.joining;
     if (sub.recovered == 0) {
       const std::string cursor = topic.epoch + ":" + std::to_string(topic.seq);
       std::string frame;
@@ -226,8 +231,6 @@ void Engine::complete_join(Sub& sub, const std::function<void(std::string&)>& ev
   }
   if (conn.closing != Connection::Closing::open) return;
   records_.joined(conn.id, sub.id, topic.id, topic.seq, sub.recovered);
-  sub.since_epoch.clear();
-  sub.since_epoch.shrink_to_fit();
   catch_up(sub);
 }
 

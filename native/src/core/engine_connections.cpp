@@ -23,11 +23,6 @@ Connection& Engine::connect(std::uint64_t id, std::string_view app_id, Wire wire
   conn.app = app(app_id);
   conn.wire = wire;
   conn.user_id = user_id;
-  conn.user_json = "null";
-  if (!user_id.empty()) {
-    conn.user_json.clear();
-    append_json_string(conn.user_json, user_id);
-  }
   conn.rate = conn.app->publishes_per_connection;
   conn.publishes = Gcra(conn.rate, conn.rate);
   conn.heard_us = conn.progress_us = steady_us_;

@@ -114,8 +114,7 @@ void Engine::publish(Sub& sub, const Message& message) {
     answer.id_at = append(batch.arena, content.id);
     answer.id_size = static_cast<std::uint16_t>(content.id.size());
   } else {
-    answer.seq = add_event(topic, batch, logged, content.type, content.data, content.id, conn.user_id, conn.user_json,
-                           sub.id);
+    answer.seq = add_event(topic, batch, logged, content.type, content.data, content.id, conn.user_id, sub.id);
     const Entry& entry = batch.entries.back();
     answer.id_at = entry.payload_at + KeptEvent::kIdAt;  // in the frames
     answer.id_size = entry.kept.id_size;
@@ -272,12 +271,7 @@ void Engine::publish_item(const std::shared_ptr<PublishRequest>& request, std::u
     result.seq = known->seq;
     result.ts_us = known->ts_us;
   } else {
-    std::string user_json = "null";
-    if (!item.user_id.empty()) {
-      user_json.clear();
-      append_json_string(user_json, item.user_id);
-    }
-    answer.seq = add_event(topic, batch, logged, item.type, item.data, item.id, item.user_id, user_json, 0);
+    answer.seq = add_event(topic, batch, logged, item.type, item.data, item.id, item.user_id, 0);
     const Entry& entry = batch.entries.back();
     result.id = part(batch.frames, entry.payload_at + KeptEvent::kIdAt, entry.kept.id_size);
     result.seq = answer.seq;
@@ -310,8 +304,7 @@ Batch& Engine::batch_of(Topic& topic, bool logged) {
 }
 
 std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::string_view type, std::string_view data,
-                                std::string_view id, std::string_view user_id, std::string_view user_json,
-                                std::uint64_t origin) {
+                                std::string_view id, std::string_view user_id, std::uint64_t origin) {
   const std::uint64_t seq = ++topic.assigned;
   topic.ts_us = next_ts_us(topic);
   const bool id_given = !id.empty();
@@ -324,9 +317,14 @@ std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::st
   }
   scratch_.clear();
   time_.append(scratch_, topic.ts_us);
+  user_json_ = "null";
+  if (!user_id.empty()) {
+    user_json_.clear();
+    append_json_string(user_json_, user_id);
+  }
   text_.clear();
   KeptEvent kept =
-      append_kept_envelope(text_, topic.names, id, type, data, seq, user_json, topic.ts_us, scratch_);
+      append_kept_envelope(text_, topic.names, id, type, data, seq, user_json_, topic.ts_us, scratch_);
   Entry entry;
   entry.seq = seq;
   entry.origin = origin;

@@ -58,6 +58,8 @@ struct App {
 // What a join that is not decided yet needs besides.
 struct Joining {
   std::string ref;                // of the join
+  std::string since_epoch;        // what it wants to resume from
+  std::int64_t since_seq = 0;
   std::vector<std::string> owed;  // frames: the phx_close of the sub that it replaced; they follow its reply
 };
 
@@ -83,8 +85,6 @@ struct Sub {
   std::uint64_t joined_seq = 0;
   std::uint64_t born = 0;       // the topic's generation at the join
   std::int64_t history = -1;    // -1: not asked for
-  std::string since_epoch;
-  std::int64_t since_seq = 0;
   std::string name;             // the channel as sent; empty once the topic says it
   std::string join_ref;         // JSON text
   std::unique_ptr<Joining> joining;
@@ -127,7 +127,6 @@ struct Connection {
   Gcra publishes;
   double rate = 0;
   std::string user_id;
-  std::string user_json;
   std::string close_reason;
   std::vector<std::unique_ptr<Sub>> subs;
   std::unique_ptr<TurnOut> turn;
