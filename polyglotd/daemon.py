@@ -70,7 +70,8 @@ PHOENIX_CLIENT = PACKAGE.parent / "tests/js/node_modules/phoenix/priv/static/pho
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """What was asked for. `plane` None: the driver where there is one. `out` takes the lines for people and scripts, beside the log's."""
+    """What was asked for. `plane` None: the driver where there is one. `out` takes the lines for people and scripts,
+    beside the log's."""
 
     settings: Settings
     role: Role
@@ -134,8 +135,7 @@ class Daemon:
             else:
                 plane = AsgiPlane(log, settings)
             logger.info("the %s plane serves: %s", plane.name, why)
-            parts = {"log": "segments", "store": "sqlite", "broker": "memory", "plane": plane.name, "plane_why": why}
-            await self._serve(stop, serving, log, registry, store, broker, processor, plane, parts)
+            await self._serve(stop, serving, log, registry, store, broker, processor, plane, why)
 
     def _driver(self) -> tuple[Library | None, str]:
         """The library of the plane that is to serve, or None for the one in Python; and why that one."""
@@ -165,22 +165,20 @@ class Daemon:
         broker: Broker,
         processor: Processor | None,
         plane: Plane,
-        parts: dict[str, str],
+        plane_why: str,
     ) -> None:
         settings = self._gateway_settings()
+        parts = {"log": "segments", "store": "sqlite", "broker": "memory", "plane": plane.name}
         gateway = Gateway(plane=plane, log=log, store=store, registry=registry, broker=broker, settings=settings)
         metrics = Measured(plane, gateway, log, store, processor, self.out, per_app=self.settings.metrics.per_app)
         edge = Edge(
             gateway=gateway,
             registry=registry,
             settings=settings,
-            metrics=MetricsPage(
-                metrics.snapshot,
-                release=release(),
-                parts={name: parts[name] for name in ("log", "store", "broker", "plane")},
-            ).render,
+            metrics=MetricsPage(metrics.snapshot, release=release(), parts=parts).render,
             metrics_public=self.settings.metrics.public,
             parts=parts,
+            plane_why=plane_why,
             examples=_example_pages() if self.development else None,
         )
         server = HttpServer(build_http_app(edge))

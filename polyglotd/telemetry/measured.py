@@ -56,7 +56,7 @@ class Measured:
             stored_position=stored_position,
             ready=self._gateway.health().ready,
             log_lines_dropped=self._out.dropped_total,
-            apps=self._gateway.open_by_app() if self._per_app else {},
+            apps=self._gateway.open_by_app() if self._per_app else None,
         )
 
     async def _ask_store(self) -> tuple[StoreStats | None, int | None]:

@@ -15,8 +15,10 @@ from prometheus_client.registry import Collector
 from polyglotd.gateway.requests import AppCounts, GatewayCounters
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
+from polyglotd.plane.native.counters import DriverCounters
 from polyglotd.processor.pipeline import ProcessorHealth
 from polyglotd.store.interface import StoreStats
+from polyglotd.telemetry.driver_metrics import busiest, driver_app_metrics, driver_metrics
 
 APPS_MAX = 1_000  # beyond, the smaller ones are summed under `_other`, which is no app's id
 OTHER_APPS = "_other"
@@ -35,7 +37,7 @@ class Snapshot:
     stored_position: int | None = None  # of the log, in the store
     ready: bool = False
     log_lines_dropped: int = 0
-    apps: Mapping[str, AppCounts] = field(default_factory=dict)
+    apps: Mapping[str, AppCounts] | None = None  # None: the operator does not want them
 
 
 class MetricsPage:
@@ -68,6 +70,8 @@ class _SnapshotCollector(Collector):
         yield _counter("log_lines_dropped", "Log lines that nobody read in time.", snapshot.log_lines_dropped)
         if snapshot.plane is not None:
             yield from _plane(snapshot.plane, snapshot.refusals)
+        if isinstance(snapshot.plane, DriverCounters):
+            yield from driver_metrics(snapshot.plane)
         if snapshot.gateway is not None:
             yield from _gateway(snapshot.gateway)
         if snapshot.processor is not None:
@@ -76,8 +80,10 @@ class _SnapshotCollector(Collector):
             yield from _log(snapshot.log, snapshot.stored_position)
         if snapshot.store is not None:
             yield from _store(snapshot.store)
-        if snapshot.apps:
+        if snapshot.apps is not None:
             yield from _apps(snapshot.apps)
+            if isinstance(snapshot.plane, DriverCounters):
+                yield from driver_app_metrics(busiest(snapshot.plane.apps, APPS_MAX, OTHER_APPS))
 
 
 _PLANE_GAUGES = {

@@ -293,8 +293,8 @@ async def open_asgi(log: LogAppender | None = None, **settings: Any) -> AsyncIte
 
 
 class SegmentsOfDriver:
-    """What the driver has appended to a real log, read back, in the shape of `MemoryLog`. `broken`: files may not grow
-    any more, for this process (the limit is the kernel's): a full disk."""
+    """What the driver has appended to a real log, read back, in the shape of `MemoryLog`. `broken`: files may not
+    grow any more, for this process (the limit is the kernel's): a full disk."""
 
     retry_after_ms = 1000
 

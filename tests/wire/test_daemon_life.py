@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from daemon_process import COMMAND, DaemonProcess, daemon_process
+from daemon_process import COMMAND, DaemonProcess, daemon_process, serving_plane
 from daemon_refused import polyglotd
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
@@ -221,6 +221,37 @@ def test_metrics_may_be_public_and_by_app() -> None:
         page = httpx.get(f"{daemon.url}/metrics")
     assert page.status_code == 200
     assert 'polyglot_app_topics{app_id="chat-app"} 1.0' in page.text
+
+
+@pytest.mark.skipif(serving_plane() != "native", reason="only the driver takes these times")
+async def test_deliveries_are_timed_by_kind_and_by_app() -> None:
+    with daemon_process(env={"POLYGLOTD_METRICS__PUBLIC": "true", "POLYGLOTD_METRICS__PER_APP": "true"}) as daemon:
+        async with open_websocket_url(socket_url(daemon, "ann")) as ws:
+            await joined(ws)
+            for _ in range(3):
+                await trio.to_thread.run_sync(publish, daemon)
+                with trio.fail_after(5):
+                    while json.loads(await ws.get_message())[3] != "event":
+                        pass
+            page = (await trio.to_thread.run_sync(httpx.get, f"{daemon.url}/metrics")).text
+    for line in (
+        "polyglot_events_total 3.0",
+        "polyglot_driver_log_writes_total 3.0",
+        'polyglot_app_events_total{app_id="chat-app"} 3.0',
+        'polyglot_app_deliveries_total{app_id="chat-app"} 3.0',
+    ):
+        assert f"\n{line}\n" in page
+    for name, label in (("", 'kind="room"'), ("_app", 'app_id="chat-app"')):
+        name = f"polyglot{name}_delivery_latency_seconds"
+        assert 0 < float(value_of(page, f"{name}_sum{{{label}}}")) < 3 * 5
+        assert value_of(page, f"{name}_count{{{label}}}") == "3.0"
+        assert value_of(page, f'{name}_bucket{{{label},le="8.388608"}}') == "3.0"
+    assert value_of(page, 'polyglot_delivery_latency_seconds_count{kind="ticker"}') == "0.0"
+    assert float(value_of(page, "polyglot_driver_turns_total")) > 0
+
+
+def value_of(page: str, series: str) -> str:
+    return next(line.removeprefix(f"{series} ") for line in page.splitlines() if line.startswith(f"{series} "))
 
 
 # --- the process ---

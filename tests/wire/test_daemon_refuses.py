@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from daemon_process import DaemonProcess
+from daemon_process import TEST_PLANE, DaemonProcess, daemon_process
 from daemon_refused import Ended, polyglotd
 
 CANNOT_START = 1
@@ -142,10 +143,32 @@ def test_development_mode_is_refused_beyond_loopback(short_path: Path) -> None:
     )
 
 
+def test_a_driver_that_was_asked_for_and_is_not_there_is_refused(short_path: Path) -> None:
+    arguments = ("serve", "--dev", "--port", "0", "--data", short_path, "--plane", "native")
+    ended = polyglotd(*arguments, env={"POLYGLOT_NATIVE_LIBRARY": str(short_path / "nothing.so")})
+    assert (ended.code, ended.complaint) == (
+        CANNOT_START,
+        "polyglotd: --plane native: the driver is not built: a C++ compiler was missing when polyglotd was installed",
+    )
+    (short_path / "text.so").write_text("no library")
+    ended = polyglotd(*arguments, env={"POLYGLOT_NATIVE_LIBRARY": str(short_path / "text.so")})
+    assert ended.code == CANNOT_START
+    assert ended.complaint.startswith("polyglotd: --plane native: the driver can't be loaded: ")
+
+
+@pytest.mark.skipif(TEST_PLANE == "native", reason="the driver is asked for, so there is no choice")
+def test_without_a_driver_the_plane_in_python_serves_and_health_says_why(short_path: Path) -> None:
+    with daemon_process(env={"POLYGLOT_NATIVE_LIBRARY": str(short_path / "nothing.so")}) as daemon:
+        operator = {"Authorization": f"Bearer {daemon.admin_token}"}
+        health = httpx.get(f"{daemon.url}/health", headers=operator).json()
+    why = "it was asked for" if TEST_PLANE else "the driver is not built: a C++ compiler was missing when polyglotd"
+    assert health["plane"] == "asgi"
+    assert health["plane_why"].startswith(why)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--plane", "native"], "this build has no native plane"),
         (["--role", "both"], "--role"),
         (["--prot", "1"], "--prot"),
         (["--port", "http"], '--port: [listen] port is "http"'),

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import trio
-from daemon_process import DaemonProcess
+from daemon_process import TEST_PLANE, DaemonProcess, serving_plane
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 KEY = "X-API-Key: valid_key_chat-app"
@@ -166,7 +166,9 @@ async def test_the_admin_socket_is_there_for_its_owner_and_goes_with_the_daemon(
         transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://any.name"
     ) as http:
         assert (await http.get("/admin/apps")).status_code == 200
-        assert (await http.get("/health")).json()["plane"] == "asgi"
+        health = (await http.get("/health")).json()
+        assert health["plane"] == serving_plane()
+        assert health["plane_why"] == ("it was asked for" if TEST_PLANE else "the driver is there")
         metrics = (await http.get("/metrics")).text
         assert "polyglot_ready 1.0" in metrics
     own_daemon.restart()  # by kill -9: the socket that is left is replaced

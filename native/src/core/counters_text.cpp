@@ -1,6 +1,9 @@
 #include "core/counters_text.h"
 
+#include <array>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/msgpack.h"
 
@@ -13,6 +16,42 @@ void append_histogram(MsgpackWriter& out, const Histogram& histogram) {
   out.integer(histogram.sum_us());
   out.array(Histogram::kBuckets);
   for (std::size_t at = 0; at < Histogram::kBuckets; ++at) out.integer(histogram.count(at));
+}
+
+// Most buckets of most apps are empty: a map of those that are not.
+void append_sparse(MsgpackWriter& out, const Histogram& histogram) {
+  std::array<std::uint64_t, Histogram::kBuckets> counts{};  // copied, since they move on while they are written
+  std::size_t used = 0;
+  for (std::size_t at = 0; at < counts.size(); ++at) {
+    counts[at] = histogram.count(at);
+    used += counts[at] > 0 ? 1u : 0u;
+  }
+  out.array(2);
+  out.integer(histogram.sum_us());
+  out.map(used);
+  for (std::size_t at = 0; at < counts.size(); ++at) {
+    if (counts[at] == 0) continue;
+    out.integer(at);
+    out.integer(counts[at]);
+  }
+}
+
+void append_app(MsgpackWriter& out, const AppTally& app) {
+  const std::pair<std::string_view, const Counter*> plain[] = {
+      {"events_total", &app.events},
+      {"deliveries_total", &app.deliveries},
+      {"queued_bytes", &app.outboxes.queued_bytes},
+      {"conflated_total", &app.outboxes.conflated},
+      {"dropped_total", &app.outboxes.dropped},
+  };
+  out.text(app.id);
+  out.map(std::size(plain) + 1);
+  for (const auto& [name, counter] : plain) {
+    out.text(name);
+    out.integer(counter->get());
+  }
+  out.text("latency_us");
+  append_sparse(out, app.latency);
 }
 
 }  // namespace
@@ -48,7 +87,7 @@ void append_counters(std::string& out, const Counters& counters) {
   };
   constexpr std::string_view kKinds[] = {"room", "ticker", "match", "post", "other"};
   MsgpackWriter writer(out);
-  writer.map(std::size(plain) + 2);
+  writer.map(std::size(plain) + 3);
   for (const auto& [name, counter] : plain) {
     writer.text(name);
     writer.integer(counter->get());
@@ -69,6 +108,10 @@ void append_counters(std::string& out, const Counters& counters) {
     writer.text(kKinds[at]);
     append_histogram(writer, counters.latency[at]);
   }
+  writer.text("apps");
+  const std::vector<const AppTally*> apps = counters.apps.all();
+  writer.map(apps.size());
+  for (const AppTally* app : apps) append_app(writer, *app);
 }
 
 }  // namespace polyglot

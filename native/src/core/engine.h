@@ -90,11 +90,6 @@ class Engine {
   std::int64_t next_due_us() const { return next_sweep_us_; }
   void flush_published();
   bool has_published() const { return !published_.empty(); }
-  Histogram* app_latency(std::string_view app_id);
-  template <typename Visit>
-  void each_app(Visit visit) {
-    for (auto& [id, app] : apps_) visit(*app);
-  }
 
  private:
   // commands.cpp of the engine

@@ -26,7 +26,7 @@ Connection& Engine::connect(std::uint64_t id, std::string_view app_id, Wire wire
   conn.rate = conn.app->publishes_per_connection;
   conn.publishes = Gcra(conn.rate, conn.rate);
   conn.heard_us = conn.progress_us = steady_us_;
-  conn.outbox.share(&counters_.outboxes, &conn.app->outboxes);
+  conn.outbox.share(&counters_.outboxes, &conn.app->tally->outboxes);
   connections_[id] = std::move(made);
   counters_.connections.set(connections_.size());
   counters_.connects.add();
@@ -185,7 +185,7 @@ void Engine::overflow(Connection& conn) {
 void Engine::check_slow(Connection& conn) {
   // One app's slow readers must not take the memory of all: beyond its bound the slowest of them go.
   constexpr std::size_t kSpared = 64 << 10;
-  const bool app_full = conn.app->outboxes.queued_bytes.get() > settings_.app_queued_bytes_max;
+  const bool app_full = conn.app->tally->outboxes.queued_bytes.get() > settings_.app_queued_bytes_max;
   const bool all_full = counters_.outboxes.queued_bytes.get() > settings_.queued_bytes_max;
   if ((app_full || all_full) && conn.outbox.bytes() > kSpared) overflowed_.push_back(&conn);
 }

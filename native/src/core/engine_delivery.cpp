@@ -236,7 +236,7 @@ void Engine::offer(Sub& sub, const std::shared_ptr<Fanout>& fanout) {
 void Engine::put_range(Connection& conn, const std::shared_ptr<Fanout>& fanout, std::uint32_t from, std::uint32_t to) {
   if (fanout->end_of(conn.wire, to - 1) == fanout->begin_of(conn.wire, from)) return;  // nothing for this sort
   counters_.deliveries.add(to - from);
-  conn.app->deliveries.add(to - from);
+  conn.app->tally->deliveries.add(to - from);
   if (is_socket(conn.wire) && conn.outbox.empty()) {
     std::vector<TurnOut::Fresh>& fresh = turn_of(conn).fresh;
     if (!fresh.empty() && fresh.back().fanout == fanout && fresh.back().to == from) {
@@ -313,7 +313,7 @@ void Engine::flushed() {
       for (const Entry& entry : fanout->entries) {
         const std::int64_t took = steady_now_() - entry.received_us;
         fanout->topic->kind_latency->add(took);
-        fanout->topic->app->latency.add(took);
+        fanout->topic->app->tally->latency.add(took);
       }
     }
     finished_.clear();

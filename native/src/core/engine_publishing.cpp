@@ -459,7 +459,7 @@ void Engine::release(Batch& batch, const Commit& commit) {
       topic.seq = batch.last_seq;
       const std::uint64_t events = batch.last_seq - batch.first_seq + 1;
       counters_.events.add(events);
-      topic.app->events.add(events);
+      topic.app->tally->events.add(events);
       touch(topic);
     }
     if (topic.member_count > 0) {

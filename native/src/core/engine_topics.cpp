@@ -37,6 +37,7 @@ void Engine::run(const command::ConfigureApp& command) {
   if (is_new) {
     app = std::make_unique<App>();
     app->id = command.app_id;
+    app->tally = &counters_.apps.add(command.app_id);
     app->publishes = Gcra(command.publish_rate, command.publish_rate);
   } else {
     app->publishes.reconfigure(command.publish_rate, command.publish_rate, steady_us_);

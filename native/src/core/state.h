@@ -13,7 +13,7 @@
 
 #include "core/abuse.h"
 #include "core/commands.h"
-#include "core/counter.h"
+#include "core/counters.h"
 #include "core/dedupe.h"
 #include "core/gcra.h"
 #include "core/kept_event.h"
@@ -46,10 +46,7 @@ struct App {
   double publishes_per_connection = 100;
   std::int64_t types_per_ticker = 256;
   Gcra publishes;
-  OutboxTally outboxes;
-  Histogram latency;  // publish → last byte handed to the kernel
-  Counter events;
-  Counter deliveries;
+  AppTally* tally = nullptr;  // lives in the driver's counters
   std::unordered_set<Topic*> topics;
   std::uint64_t turn = 0;           // in which `turn_messages` counts
   std::uint32_t turn_messages = 0;  // read of the app's connections in this turn

@@ -38,6 +38,7 @@ async def health(edge: Edge, call: Call) -> Answer:
         status=status,
         version=release(),
         plane=state.plane,
+        plane_why=edge.plane_why,
         parts=dict(edge.parts),
         checks=state.checks,
         connections=state.connections,

@@ -18,5 +18,6 @@ class Edge:
     metrics: Callable[[], bytes]  # Prometheus' text format; called in a worker thread
     metrics_public: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)  # which log and store run: what /health tells operators
+    plane_why: str = ""  # why this plane serves, in words
     examples: ExamplePages | None = None  # development mode only
     now_us: Callable[[], int] = now_us

@@ -203,11 +203,13 @@ class Status(ToClient):
 
 
 class HealthView(ToClient, omit_defaults=True):
-    """Beside `status` only operators see the rest. `checks`: each "ok", or what is wrong."""
+    """Beside `status` only operators see the rest. `plane`: native (the driver in C++) or asgi (in Python);
+    `plane_why`: why that one serves. `checks`: each "ok", or what is wrong."""
 
     status: str
     version: str = ""
     plane: str = ""
+    plane_why: str = ""
     parts: dict[str, str] = {}
     checks: dict[str, str] = {}
     connections: int | UnsetType = UNSET

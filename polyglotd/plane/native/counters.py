@@ -35,6 +35,21 @@ def upper_bound_us(bucket: int) -> float:
     return float((5 + quarter) << (width - 3))
 
 
+class AppTally(msgspec.Struct):
+    """What one app did."""
+
+    events_total: int = 0
+    deliveries_total: int = 0
+    queued_bytes: int = 0  # now
+    conflated_total: int = 0
+    dropped_total: int = 0
+    latency_us: tuple[int, dict[int, int]] = (0, {})  # sum, and the buckets that are not empty
+
+    def latency(self) -> Latency:
+        sum_us, used = self.latency_us
+        return Latency(sum_us, [used.get(at, 0) for at in range(LATENCY_BUCKETS)])
+
+
 class DriverCounters(PlaneCounters):
     """What every plane counts, and what only the driver does."""
 
@@ -48,6 +63,7 @@ class DriverCounters(PlaneCounters):
     records_unread_bytes: int = 0
     records_held_back_total: int = 0  # turns in which no socket was read, for Python was behind
     latency_us: dict[str, tuple[int, list[int]]] = msgspec.field(default_factory=dict)  # by kind: sum, and buckets
+    apps: dict[str, AppTally] = msgspec.field(default_factory=dict)  # all that were ever configured
 
     def latency(self, kind: str) -> Latency:
         sum_us, buckets = self.latency_us.get(kind, (0, []))

@@ -232,6 +232,7 @@ async def open_http_rig(
         metrics=lambda: b"polyglot_ready 1\n",
         metrics_public=metrics_public,
         parts={"log": "segments", "store": "sqlite"},
+        plane_why="it was asked for",
         examples=None
         if examples is None
         else ExamplePages(examples, {"phoenix.mjs": examples / "phoenix-client.mjs"}),

@@ -175,7 +175,7 @@ async def test_probes_say_little_to_strangers_and_all_to_operators(rig: HttpRig)
     assert (await rig.call("GET", "/health", key=rig.key)).json == {"status": "ok"}
     for credential in ({"operator": True}, {"bearer": rig.admin_token}):
         detail = (await rig.call("GET", "/health", **credential)).json
-        assert detail["plane"] == "asgi"
+        assert (detail["plane"], detail["plane_why"]) == ("asgi", "it was asked for")
         assert detail["parts"] == {"log": "segments", "store": "sqlite"}
         assert set(detail["checks"].values()) == {"ok"}
         assert detail["connections"] == 0
