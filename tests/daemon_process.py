@@ -12,38 +12,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMMAND = str(Path(sys.executable).with_name("polyglotd"))
+# .ci/sanitized gives one that preloads a sanitizer's runtime.
+COMMAND = os.environ.get("POLYGLOT_TEST_DAEMON") or str(Path(sys.executable).with_name("polyglotd"))
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 20.0  # the default drain takes ten
 _READY = re.compile(r"^ready (?:http://(?P<host>\S+):(?P<port>\d+)|processor)$")
-
-
-TEST_PLANE = os.environ.get("POLYGLOT_TEST_PLANE", "")
-"""asgi or native: the plane of every daemon that a test starts and that asks for none; empty: the daemon's choice."""
-
-
-def serving_plane() -> str:
-    """Which one serves where a test asks for none; the driver is built wherever tests run."""
-    return TEST_PLANE or "native"
-
-
-def plane_arguments(arguments: Sequence[str]) -> list[str]:
-    """What makes a daemon serve with the plane that is under test. A processor has none."""
-    if not TEST_PLANE or "--plane" in arguments or ("--role", "processor") in pairwise(arguments):
-        return []
-    return ["--plane", TEST_PLANE]
-
-
-def sanitizer() -> dict[str, str]:
-    """What makes a daemon's driver run under a sanitizer, where .ci/sanitized runs the tests."""
-    preload = os.environ.get("POLYGLOT_TEST_PRELOAD")
-    return {} if preload is None else {"LD_PRELOAD": preload}
 
 
 class DaemonProcess:
@@ -55,8 +33,8 @@ class DaemonProcess:
         self.data = data
         self.host = "127.0.0.1"
         self.port = port
-        self._arguments = [*(["--dev"] if dev else []), *arguments, *plane_arguments(arguments)]
-        self._env = {**os.environ, **sanitizer(), **(env or {})}
+        self._arguments = [*(["--dev"] if dev else []), *arguments]
+        self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._lines: list[str] = []
