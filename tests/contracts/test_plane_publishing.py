@@ -117,6 +117,7 @@ async def test_who_may_not_publish_is_told_so_until_that_changes(open_rig: OpenR
         assert (await ann.ask("queue:a", event, MESSAGE, "error"))["reason"] == "forbidden"
         joined = await rig.heard(Joined)
         rig.submit(SetCapabilities(joined.conn, joined.sub, may_publish=True, sees_presence=True))
+        await rig.at_rest()
         await ann.ask("queue:a", event, MESSAGE)
 
 

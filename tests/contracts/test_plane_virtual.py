@@ -92,6 +92,7 @@ async def test_binary_pushes_may_be_fed_too(open_rig: OpenRig) -> None:
         await rig.heard(Joined)
         await take(rig)
         rig.submit(Feed(CONN, [b"\x00\x01\x01\x07\x0712queue:apublish" + b'{"type":"m"}'], binary=True))
+        await rig.at_rest()
         assert [json.loads(frame)[3] for frame in await take(rig)] == ["event", "phx_reply"]
 
 

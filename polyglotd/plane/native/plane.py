@@ -53,7 +53,8 @@ class NativePlane:
         self._settings = settings
         self._driver: Driver | None = None
         self._started = trio.Event()
-        self._early: list[AnyCommand] = []  # submitted before the driver runs
+        self._unsent: list[AnyCommand] = []  # submitted in this turn of trio's loop, or before the driver runs
+        self._unsent_any = trio.Event()
         self._topics: dict[int, _Names] = {}
         self._last_counters = PlaneCounters()
         self._over = False
@@ -65,13 +66,13 @@ class NativePlane:
         self._driver = Driver(self._library, self._options(), self._log.handle, [sock.detach() for sock in listening])
         self._wake_fd = self._driver.wake_fd
         try:
-            if self._early:
-                self.submit(self._early)
-                self._early.clear()
             self._started.set()
             task_status.started((host, port))
-            await trio.sleep_forever()
+            while True:
+                await self._unsent_any.wait()
+                self._send()
         finally:
+            self._send()
             self._over = True
             self._last_counters = self.counters()
             driver, self._driver = self._driver, None
@@ -81,14 +82,21 @@ class NativePlane:
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         if self._over:
             return  # every conn, sub and topic is gone
-        if self._driver is None:
-            self._early += commands
+        # One call for all that this turn of trio's loop decides: each call wakes the driver's thread.
+        self._unsent += [self._prepared(command) for command in commands]
+        self._unsent_any.set()
+
+    def _send(self) -> None:
+        if not self._unsent or self._driver is None:
             return
-        self._driver.submit(encode_commands([self._prepared(command) for command in commands]))
+        unsent, self._unsent = self._unsent, []
+        self._unsent_any = trio.Event()
+        self._driver.submit(encode_commands(unsent))
 
     async def receive(self) -> Sequence[AnyRecord]:
         await self._started.wait()
         while True:
+            self._send()  # what the records before were answered with
             await trio.lowlevel.wait_readable(self._wake_fd)
             if taken := self._take():
                 return taken
