@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jwt
 import msgspec
-from jwt.utils import base64url_decode
+from jwt.utils import base64url_decode, base64url_encode
 
 from polyglotd.access import claims as claims_of
 from polyglotd.access.claims import US, read_object
@@ -186,14 +186,20 @@ def _verified_by(token: str, header: Mapping[str, Any], secrets: Sequence[Signin
     if not active:
         what = "was revoked" if fitting else f"for {algorithm} does not exist"
         raise Unauthorized(f"the signing secret {what}")
+    if header.get("b64") is False:  # RFC 7797: claims that are not base64url
+        raise Unauthorized("the token is malformed")
+    signed, _, signature = token.rpartition(".")
+    try:
+        # The algorithm alone: all else that PyJWT would check of a token is checked here, with words of ours.
+        verify = _JWS.get_algorithm_by_name(algorithm).verify
+        text, presented = signed.encode(), base64url_decode(signature)
+    except ValueError:
+        raise Unauthorized("the token is malformed") from None
+    if base64url_encode(presented).decode() != signature:  # bits that mean nothing would be a second spelling
+        raise Unauthorized("the token is malformed")
     for secret in active:
-        try:
-            _JWS.decode_complete(token, verification_key(secret.algorithm, secret.material), [secret.algorithm])
-        except jwt.InvalidSignatureError:
-            continue
-        except jwt.PyJWTError:
-            raise Unauthorized("the token is malformed") from None
-        return secret
+        if verify(text, verification_key(secret.algorithm, secret.material), presented):
+            return secret
     raise Unauthorized(f"the token's signature fits no active {algorithm} secret of the app")
 
 
