@@ -30,11 +30,14 @@ class Server:
 
 
 @contextmanager
-def polyglotd(data: Path | None = None, quota: "dict[str, int] | None" = None) -> Iterator[Server]:
-    """A daemon in development mode, its app's limits raised by `quota`."""
+def polyglotd(
+    data: Path | None = None, quota: "dict[str, int] | None" = None, plane: str | None = None
+) -> Iterator[Server]:
+    """A daemon in development mode, its app's limits raised by `quota`. `plane` None: its default."""
     with tempfile.TemporaryDirectory(prefix="pg-bench") as temporary:
         directory = data or Path(temporary)
         arguments = ["-m", "polyglotd.cli", "serve", "--dev", "--port", "0", "--data", str(directory)]
+        arguments += ["--plane", plane] if plane else []
         with _started(arguments, "ready http://") as (pid, line):
             host, _, port = line.partition("ready http://")[2].rpartition(":")
             if quota:

@@ -27,7 +27,7 @@ def run(*, long: bool) -> bool:
     idle_s = 60.0 if long else 20.0
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, CONNECTIONS + 1000)), hard))
-    with polyglotd(quota=QUOTA) as daemon:
+    with polyglotd(quota=QUOTA, plane="asgi") as daemon:
         sockets: list[socket.socket] = []
         begin_rss = 0
         begin = time.monotonic()
