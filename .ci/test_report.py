@@ -1,6 +1,6 @@
-"""Write the page docs/test-report.md from pytest's JUnit file. Called by `.ci/test --report`.
+"""Write the page docs/test-report.md from pytest's JUnit files. Called by `.ci/test --report`.
 
-Usage: test_report.py JUNIT_FILE, the page goes to standard output.
+Usage: test_report.py JUNIT_FILE..., the page goes to standard output.
 """
 
 import datetime
@@ -21,7 +21,7 @@ LIBRARIES = ("trio", "hypercorn", "starlette", "msgspec", "wsproto", "pytest", "
 
 
 def main() -> None:
-    suites = list(ElementTree.parse(sys.argv[1]).getroot().iter("testsuite"))
+    suites = [suite for path in sys.argv[1:] for suite in ElementTree.parse(path).getroot().iter("testsuite")]
     cases = [case for suite in suites for case in suite.iter("testcase")]
     print("\n".join(page(cases, wall_s=sum(float(suite.get("time", "0")) for suite in suites))))
 
@@ -65,6 +65,8 @@ def outcome(case: ElementTree.Element) -> str:
 
 def suite_of(case: ElementTree.Element) -> str:
     parts = str(case.get("classname")).split(".")
+    if parts[0] == "asgi":  # .ci/test's second run
+        return "/".join(parts[1:3]) + ", on the plane in Python"
     return "/".join(parts[: 3 if parts[:2] == ["tests", "unit"] else 2])
 
 

@@ -34,6 +34,7 @@ def _counters(daemon: DaemonProcess) -> "dict[str, float]":
     text = _admin(daemon, "/metrics").text
     return {name: float(value) for name, value in re.findall(r"^(\w+)(?:\{\})? (\S+)$", text, re.MULTILINE)}
 
+
 IN_FLIGHT_AT_THE_EDGES = 6  # three where the measured seconds begin, and three where they end
 
 
