@@ -56,6 +56,7 @@ struct GivenId {
 
 struct Batch {
   Topic* topic = nullptr;
+  bool logged = false;
   std::string epoch;
   std::string frames;               // of socket_v2
   std::vector<std::uint32_t> ends;  // of each entry's frame

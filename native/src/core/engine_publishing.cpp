@@ -293,12 +293,13 @@ Batch& Engine::batch_of(Topic& topic, bool logged) {
     Commit& commit = logged ? logged_ : quick_;
     auto made = std::make_unique<Batch>();
     made->topic = &topic;
+    made->logged = logged;
     made->epoch = topic.epoch;
     made->log_from = made->log_to = commit.records.size();
     batch = made.get();
     commit.batches.push_back(std::move(made));
     ++topic.waiting;
-    topic.waits_for_log = logged || (topic.waiting > 1 && topic.waits_for_log);
+    if (logged) ++topic.waiting_for_log;
   }
   return *batch;
 }
@@ -425,6 +426,7 @@ void Engine::refuse_commit(Commit& commit, const Refusal& refusal) {
     Batch& batch = **at;
     Topic& topic = *batch.topic;
     --topic.waiting;
+    if (batch.logged) --topic.waiting_for_log;
     if (batch.epoch == topic.epoch) {
       if (batch.first_seq > 0) topic.assigned = std::min(topic.assigned, batch.first_seq - 1);
       for (const GivenId& given : batch.ids) topic.dedupe.forget(given.user_id, given.id, given.seq);
@@ -441,6 +443,7 @@ void Engine::release(Commit& commit) {
 void Engine::release(Batch& batch, const Commit& commit) {
   Topic& topic = *batch.topic;
   --topic.waiting;
+  if (batch.logged) --topic.waiting_for_log;
   if (batch.epoch != topic.epoch) {
     const Refusal refusal = unavailable("the channel began a new epoch meanwhile");
     for (const Answer& waiting : batch.answers) answer(batch, waiting, &refusal);

@@ -152,7 +152,7 @@ struct Topic {
   std::uint64_t generation = 0;  // fan-outs so far
   std::uint32_t jobs = 0;        // fan-outs under way
   std::uint32_t waiting = 0;     // batches whose turn has not come
-  bool waits_for_log = false;    // those
+  std::uint32_t waiting_for_log = 0;  // of these
   bool told_idle = false;
   std::int64_t busy_us = 0;
   Window window;
@@ -171,8 +171,8 @@ struct Topic {
   Histogram* kind_latency = nullptr;
 
   bool kept_elsewhere() const { return policy.logged; }
-  // A topic whose policy has just changed goes on as before until what waits is through.
-  bool is_logged() const { return waiting > 0 ? waits_for_log : policy.logged; }
+  // A topic that is no longer logged goes on as before until what waits is through.
+  bool is_logged() const { return policy.logged || waiting_for_log > 0; }
 };
 
 }  // namespace polyglot
