@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,22 @@ COMMAND = os.environ.get("POLYGLOT_TEST_DAEMON") or str(Path(sys.executable).wit
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 20.0  # the default drain takes ten
 _READY = re.compile(r"^ready (?:http://(?P<host>\S+):(?P<port>\d+)|processor)$")
+
+
+TEST_PLANE = os.environ.get("POLYGLOT_TEST_PLANE", "")
+"""asgi or native: the plane of every daemon that a test starts and that asks for none; empty: the daemon's choice."""
+
+
+def serving_plane() -> str:
+    """Which one serves where a test asks for none; the driver is built wherever tests run."""
+    return TEST_PLANE or "native"
+
+
+def plane_arguments(arguments: Sequence[str]) -> list[str]:
+    """What makes a daemon serve with the plane that is under test. A processor has none."""
+    if not TEST_PLANE or "--plane" in arguments or ("--role", "processor") in pairwise(arguments):
+        return []
+    return ["--plane", TEST_PLANE]
 
 
 class DaemonProcess:
@@ -33,7 +50,7 @@ class DaemonProcess:
         self.data = data
         self.host = "127.0.0.1"
         self.port = port
-        self._arguments = [*(["--dev"] if dev else []), *arguments]
+        self._arguments = [*(["--dev"] if dev else []), *arguments, *plane_arguments(arguments)]
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
