@@ -10,6 +10,9 @@ PYTEST_WORKERS ?= 2
 KIND ?= address
 SECONDS ?= 60
 
+# First, so that the summary of the tests themselves comes last. Whoever names tests is spared it.
+sanitized = status=0; $(if $(ARGS),,for kind in address thread; do .ci/sanitized $$kind || status=$$?; done;)
+
 .PHONY: help all native run start-gateway start-processor test test-all test-sanitized fuzz check format bench benchmark-all lock upgrade clean
 
 help: ## Say what there is
@@ -37,11 +40,11 @@ start-processor: ## Copy what gateways logged into the store
 	@exec .venv/bin/polyglotd serve --role processor --data "$(DATA)" $(ARGS)
 
 test: check ## Run every kind of check in a short form, with real clients and a real browser
-	@.ci/test $(ARGS)
+	@$(sanitized) .ci/test $(ARGS) || status=$$?; exit $$status
 
 test-all: ## Run the tests with their long counts and write docs/test-report.md
 	@.ci/set-up test
-	@POLYGLOT_TEST_FULL=1 .ci/test --report docs/test-report.md $(ARGS)
+	@export POLYGLOT_TEST_FULL=1; $(sanitized) .ci/test --report docs/test-report.md $(ARGS) || status=$$?; exit $$status
 
 test-sanitized: ## Run the tests that talk to a driver with one that a sanitizer watches
 	@.ci/set-up test

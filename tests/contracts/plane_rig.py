@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import pytest
 import trio
 import trio.testing
+from plane_client import PATIENCE_S
 
 from polyglotd.log.interface import AppendedRun, LogAppender, LogRecord, LogSettings, RecentId
 from polyglotd.log.native_log import NativeSegmentLog, open_native_segments
@@ -48,7 +49,6 @@ from polyglotd.plane.interface import (
 from polyglotd.plane.native.library import Library, NoDriver, load_library
 from polyglotd.plane.native.plane import NativePlane
 
-PATIENCE_S = 5.0
 APP = "demo"
 GENEROUS = Limits(publishes_per_connection=100_000, publishes_per_app=1_000_000)
 EPOCH = "epoch1"

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from plane_client import open_client
+from plane_client import PATIENCE_S, open_client
 from plane_rig import APP, EPOCH, KINDS, MAKES, Rig
 
 from polyglotd.plane.interface import (
@@ -255,7 +255,7 @@ async def test_a_stream_resumes_over_more_than_the_window_without_a_gap(
         await rig.publish_many("post:a", 300, b'"%b"' % (b"x" * 10_000))
         open_stream(rig, "post:a", serializer, since=(EPOCH, 0))
         seqs: list[int] = []
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_S):
             while len(seqs) < 300:
                 await rig.heard(MailReady)
                 for frame in await take_all(rig):
