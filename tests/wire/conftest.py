@@ -13,6 +13,7 @@ TELLING = {
     "test_drain_wire",
     "test_kill_9",
     "test_phoenix_js",
+    "test_plane_under_test",
     "test_revocation_wire",
     "test_sse_client",
     "test_two_apps",
