@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driver_tool import WEBSOCKET, compile_tool
+from native_build import built
 
 SUITE = "autobahntestsuite==25.10.1"  # and what it pins
 INSTALL_DEADLINE_S = 900.0
@@ -53,7 +53,7 @@ def echo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Its URL."""
     command = [sys.executable, Path(__file__).with_name("python_echo.py")]
     if request.param == "driver":
-        command = [compile_tool("echo_tool", WEBSOCKET, tmp_path)]
+        command = [built("address", "echo_tool")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None

@@ -5,32 +5,32 @@ tools are built with sanitizers; one that sees a fault of ours dies, and the tes
 """
 
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from driver_tool import WEBSOCKET, Tool, compile_tool
+from driver_tool import Tool
+from native_build import built
 
-BuildTool = Callable[[str, Sequence[str]], Tool]
+StartTool = Callable[[str], Tool]
 
 
 @pytest.fixture(scope="session")
-def build_tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildTool]:
-    """`build_tool("websocket_tool", ["websocket/*.cpp"])`: native/tests/NAME.cpp with these files of native/src."""
+def start_tool() -> Iterator[StartTool]:
+    """`start_tool("websocket_tool")`: native/tests/NAME.cpp with what it uses of native/src."""
     with ExitStack() as processes:
 
-        def build(name: str, sources: Sequence[str]) -> Tool:
-            program = compile_tool(name, sources, tmp_path_factory.mktemp(name))
+        def start(name: str) -> Tool:
+            program = built("address", name)
             process = processes.enter_context(
                 subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             )
             processes.callback(process.kill)
             return Tool(process)
 
-        yield build
+        yield start
 
 
 @pytest.fixture(scope="session")
-def websocket_tool(build_tool: BuildTool) -> Tool:
-    """Everything of native/src/websocket."""
-    return build_tool("websocket_tool", WEBSOCKET)
+def websocket_tool(start_tool: StartTool) -> Tool:
+    return start_tool("websocket_tool")

@@ -38,8 +38,8 @@ both = pytest.mark.parametrize("serializer", [V1, V2], ids=["1.0.0", "2.0.0"])
 
 
 @pytest.fixture(scope="module")
-def driver(build_tool: Callable[[str, list[str]], Tool]) -> Tool:
-    return build_tool("text_tool", ["phoenix/*.cpp", "event/*.cpp"])
+def driver(start_tool: Callable[[str], Tool]) -> Tool:
+    return start_tool("text_tool")
 
 
 # --- the reference's answers, in the tool's form
