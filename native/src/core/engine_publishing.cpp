@@ -479,10 +479,13 @@ void Engine::release(Batch& batch, const Commit& commit) {
         if (fanout->next >= topic.members.size()) break;  // all have it already
         if (waiting.conn == nullptr) continue;
         Sub* sub = sub_of(*waiting.conn, waiting.sub);
-        if (sub != nullptr && sub->topic == &topic && sub->slot >= fanout->next && sub->born < fanout->generation) {
-          offer(*sub, fanout);
-          sub->born = fanout->generation;
+        if (sub == nullptr || sub->topic != &topic || sub->slot < fanout->next || sub->born >= fanout->generation) {
+          continue;
         }
+        for (const auto& job : jobs_) {  // and what is still under way to it from before
+          if (job->topic == &topic && sub->slot >= job->next && sub->born < job->generation) offer(*sub, job);
+        }
+        sub->born = fanout->generation;
       }
     }
   }
