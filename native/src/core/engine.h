@@ -182,6 +182,7 @@ class Engine {
   // connections
   bool send(Connection& conn, std::string_view phoenix_frame);  // packs and puts
   void reply_soon(Connection& conn, std::string_view phoenix_frame);
+  void settle_turn(Connection& conn);
   void mark_dirty(Connection& conn);
   void notice(Connection& conn, std::string_view code, std::string_view message);
   void refused(Connection& conn, std::string_view reason);

@@ -78,7 +78,20 @@ void Engine::mark_dirty(Connection& conn) {
   dirty_.push_back(&conn);
 }
 
+// What this turn has made so far waits like anything else: what is put now must not overtake it.
+void Engine::settle_turn(Connection& conn) {
+  TurnOut& turn = *conn.turn;
+  for (const TurnOut::Fresh& fresh : turn.fresh) settle_fresh(conn, fresh, 0);
+  turn.fresh.clear();
+  turn.reply_count = 0;
+  if (turn.replies.empty()) return;
+  const RunRef replies = RunRef::of(turn.replies);
+  turn.replies.clear();
+  if (!conn.outbox.put_control({replies, 0, replies->size()})) overflowed_.push_back(&conn);
+}
+
 bool Engine::put_control(Connection& conn, std::string_view frame) {
+  if (conn.turn) settle_turn(conn);
   const bool taken =
       conn.outbox.put_control({RunRef::of(frame), 0, static_cast<std::uint32_t>(frame.size())});
   mark_dirty(conn);
