@@ -1,0 +1,320 @@
+// A whole loop in a world that a seed decides: a kernel that moves bytes by chance, clients that come, talk, stall and
+// vanish, a gateway that answers late, a log that is full now and then. What must hold on every seed is checked by the
+// clients (sim_client.h), the gateway (sim_gateway.h) and here.
+//
+// POLYGLOT_SIM_SEEDS=5000 runs so many; POLYGLOT_SIM_SEED=17 runs that one alone. A failure names its seed.
+#include <cstdlib>
+#include <string>
+
+#include "check.h"
+#include "core/loop.h"
+#include "log_directory.h"
+#include "sim_gateway.h"
+
+namespace polyglot {
+
+// Looks into an engine between turns.
+class EngineTestAccess {
+ public:
+  static std::string broken(const Engine& engine) {
+    std::size_t joined = 0;
+    for (const auto& [id, conn] : engine.connections_) {
+      std::uint32_t joining = 0, catching_up = 0;
+      for (const auto& sub : conn->subs) {
+        if (sub->conn != conn.get()) return "a sub of another connection";
+        if (sub->joining) ++joining;
+        if (sub->stage == Sub::Stage::catching_up) ++catching_up;
+        if (sub->stage != Sub::Stage::waiting) ++joined;
+        if (sub->topic != nullptr && sub->topic->members.at(sub->slot) != sub.get()) return "a member's slot is wrong";
+      }
+      if (joining != conn->joining) return "the joins of a connection are counted wrong";
+      if (catching_up != conn->catching_up) return "those who catch up are counted wrong";
+      if (conn->closing != Connection::Closing::open && !conn->subs.empty()) return "subs of a connection that closes";
+      if (conn->turn) return "a turn's output was left over";
+    }
+    if (engine.counters_.subscriptions.get() != joined) return "subscriptions are counted wrong";
+    std::size_t asked = 0;
+    for (const auto& [id, conn] : engine.connections_) asked += conn->asked;
+    if (asked != engine.asked_.size()) return "pushes that wait for the gateway are counted wrong";
+    for (const auto& [id, topic] : engine.topics_) {
+      std::uint32_t members = 0;
+      for (const Sub* sub : topic->members) {
+        if (sub != nullptr && sub->topic != topic.get()) return "a member of another topic";
+        if (sub != nullptr) ++members;
+      }
+      if (members != topic->member_count) return "members are counted wrong";
+      if (topic->jobs == 0 && members != topic->members.size()) return "holes among members";
+      if (topic->window.last() != topic->seq) return "the window does not end at the topic's seq";
+      if (topic->waiting == 0 && topic->assigned != topic->seq) return "seqs were lost";
+    }
+    return {};
+  }
+  static bool is_empty(const Engine& engine) {
+    return engine.connections_.empty() && engine.dead_.empty() && engine.asked_.empty() && engine.jobs_.empty() &&
+           engine.unsynced_.empty() && engine.synced_.empty() && engine.paced_.empty() && engine.finished_.empty() &&
+           engine.overflowed_.empty() && engine.quick_.empty() && engine.logged_.empty();
+  }
+};
+
+}  // namespace polyglot
+
+namespace {
+
+using check::Dice;
+using check::SimClient;
+using check::SimGateway;
+using check::SimKernel;
+
+class Simulation {
+ public:
+  explicit Simulation(std::uint64_t seed)
+      : dice_(seed),
+        kernel_(seed ^ 0x5eed),
+        segment_(directory_.options()),
+        log_(segment_),
+        tail_((directory_.path() / polyglot::segment_name(0)).string(), directory_.head_bytes()),
+        gateway_(dice_, tail_),
+        loop_(settings(), kernel_, &log_, up_, down_, counters_,
+              {[] {}, [this](std::uint64_t position) {
+                 wanted_ = std::max(wanted_, position);
+                 asked_ = true;
+               }}) {
+    gateway_.take_over = [this](int fd) { kernel_.take_over(fd); };
+    loop_.listen(SimKernel::kListener);
+  }
+
+  // What does not hold, or nothing.
+  std::string run() {
+    const std::uint64_t turns = 150 + dice_.below(250);
+    if (dice_.one_in(16)) crowd();
+    for (std::uint64_t turn = 0; turn < turns && gateway_.failure.empty(); ++turn) {
+      for (std::uint64_t left = dice_.below(4); left > 0; --left) act();
+      if (!dice_.one_in(4)) gateway_.take(up_);
+      gateway_.answer(dice_.below(12));
+      if (dice_.one_in(12)) gateway_.meddle();
+      if (dice_.one_in(8)) gateway_.publish();
+      if (dice_.one_in(30)) gateway_.read_window();
+      if (dice_.one_in(25)) spoil_the_log();
+      if (dice_.one_in(50)) kernel_.no_descriptors(dice_.one_in(2));
+      sync(dice_.one_in(3));
+      step();
+    }
+    settle();
+    end();
+    return gateway_.failure;
+  }
+
+ private:
+  polyglot::LoopSettings settings() {
+    polyglot::LoopSettings settings;
+    settings.engine.topic_idle_us = 3'000'000;
+    settings.engine.topic_sweep_us = 1'000'000;
+    settings.engine.log_always = dice_.one_in(3);
+    if (dice_.one_in(4)) settings.engine.high_water = 4 << 10;
+    if (dice_.one_in(4)) settings.engine.app_queued_bytes_max = 256 << 10;
+    if (dice_.one_in(4)) settings.records_unread_max = 8;
+    if (dice_.one_in(4)) settings.app_turn_messages = 2;
+    if (dice_.one_in(4)) settings.heads_waiting_max = 3;
+    return settings;
+  }
+
+  void fail(const std::string& what) { gateway_.fail(what); }
+
+  void submit() {
+    gateway_.feed_mail();
+    if (gateway_.commands.empty()) return;
+    down_.put(gateway_.commands.take());
+    kernel_.signal(polyglot::Loop::kWakeTag);
+  }
+  void step() {
+    for (const auto& client : clients_) {
+      client->send_some(dice_.one_in(3) ? dice_.below(200) : 1 << 20);
+      if (!stalled(*client)) client->read_some(dice_.one_in(3) ? dice_.below(3000) : 1 << 20);
+    }
+    if (!dice_.one_in(4)) submit();
+    loop_.turn(static_cast<int>(dice_.below(20)));
+    if (!kernel_.misuse.empty()) fail(kernel_.misuse);
+    if (const std::string broken = polyglot::EngineTestAccess::broken(loop_.engine()); !broken.empty()) fail(broken);
+  }
+  bool stalled(const SimClient& client) const { return stalled_.contains(&client); }
+
+  void act() {
+    if (clients_.size() < 3 || dice_.one_in(12)) {
+      come();
+      return;
+    }
+    SimClient& client = *dice_.of(clients_);
+    if (!client.may_talk()) return;
+    const std::string channel = gateway_.some_channel();
+    switch (dice_.below(24)) {
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+        client.join(channel, dice_.one_in(2),
+                    dice_.one_in(2) ? std::optional<std::uint64_t>(dice_.below(80)) : std::nullopt, !dice_.one_in(4));
+        break;
+      case 4:
+        client.push(channel, "phx_leave", "{}");
+        break;
+      case 5:
+        client.push(channel, "history", "{}");
+        break;
+      case 6:
+        client.push("phoenix", "heartbeat", "{}");
+        break;
+      case 7:
+        client.push(channel, "signal", "{\"type\":\"s\",\"data\":1}");
+        break;
+      case 8:
+        client.push(channel, dice_.one_in(2) ? "publish" : "no_such_event", "{\"type\":7}");
+        break;
+      case 9:
+        if (!stalled_.insert(&client).second) stalled_.erase(&client);
+        break;
+      case 10:
+        if (client.has_socket() && dice_.one_in(2)) leave(client);
+        break;
+      case 11:
+        if (client.has_socket()) client.ping();
+        break;
+      default:
+        for (std::uint64_t left = dice_.one_in(12) ? 60 : 1 + dice_.below(3); left > 0; --left) {
+          std::string id;
+          if (dice_.one_in(4)) id = ",\"id\":\"own-" + std::to_string(dice_.below(20)) + "\"";
+          const std::size_t size = dice_.one_in(6) ? dice_.below(9000) : dice_.below(60);
+          client.push(channel, "publish",
+                      "{\"type\":\"" + std::string(1, static_cast<char>('a' + dice_.below(5))) + "\",\"data\":" +
+                          client.data(channel, size) + id + "}");
+        }
+    }
+  }
+  void come() {
+    const auto client = std::make_shared<SimClient>(
+        "c" + std::to_string(clients_.size()), dice_.one_in(3) ? "b" : "a",
+        dice_.one_in(4) ? polyglot::Serializer::v1 : polyglot::Serializer::v2, gateway_);
+    if (dice_.one_in(6)) {
+      gateway_.open_stream(client->app(), gateway_.some_channel(), dice_.one_in(2));
+      return;
+    }
+    if (dice_.one_in(5)) {
+      gateway_.open_mail(client);
+    } else {
+      client->connect(kernel_.connect());
+      if (dice_.one_in(12)) client->talk_http();
+    }
+    clients_.push_back(client);
+  }
+  void crowd() {  // a topic whose members are served in slices
+    for (int count = 300; count > 0; --count) gateway_.open_stream("a", "room:1", count % 2 == 0);
+  }
+  void leave(SimClient& client) {
+    switch (dice_.below(4)) {
+      case 0:
+        client.reset();
+        break;
+      case 1:
+        client.half_close();
+        break;
+      case 2:
+        client.say_close();
+        break;
+      default:
+        client.talk_nonsense();
+    }
+  }
+  void spoil_the_log() { log_.set_limit(dice_.one_in(2) ? log_.end() + dice_.below(2000) : ~std::uint64_t{0}); }
+  void sync(bool now) {
+    if (!now || !asked_) return;
+    asked_ = false;
+    if (!calm_ && dice_.one_in(60)) sync_failed_ = true;
+    if (!sync_failed_) synced_ = wanted_;
+    loop_.synced(synced_, !sync_failed_);
+    kernel_.signal(polyglot::Loop::kSyncTag);
+  }
+
+  // All goes well from now on, until nobody waits for anything.
+  void settle() {
+    calm_ = true;
+    kernel_.calm();
+    kernel_.no_descriptors(false);
+    log_.set_limit(~std::uint64_t{0});
+    stalled_.clear();
+    for (int quiet = 0, turn = 0; quiet < 30 && turn < 3000 && gateway_.failure.empty(); ++turn) {
+      std::size_t waiting = 0;
+      for (const auto& client : clients_) {
+        if (client->lived()) waiting += client->unanswered();
+      }
+      gateway_.take(up_);
+      quiet = waiting == 0 && gateway_.waiting() == 0 && gateway_.unanswered().empty() ? quiet + 1 : 0;
+      gateway_.answer(~std::size_t{0});
+      sync(true);
+      step();
+    }
+    for (const auto& client : clients_) {
+      if (client->lived() && client->unanswered() > 0) {
+        fail(client->name() + (client->has_socket() ? "" : " (mail)") + " was never answered: " + client->first_unanswered());
+      }
+    }
+    if (!gateway_.unanswered().empty()) fail("the gateway was never answered: " + gateway_.unanswered());
+  }
+  void end() {
+    for (int turn = 0; turn < 400 && gateway_.failure.empty(); ++turn) {
+      if (turn % 40 == 0) {
+        gateway_.commands.stop_accepting();
+        gateway_.disconnect_all();
+        kernel_.pass(11'000'000);
+      }
+      gateway_.take(up_);
+      gateway_.answer(~std::size_t{0});
+      sync(true);
+      step();
+      if (turn > 120 && gateway_.all_gone() && polyglot::EngineTestAccess::is_empty(loop_.engine())) break;
+    }
+    if (!gateway_.all_gone()) fail("a connection was never said to be over");
+    if (!polyglot::EngineTestAccess::is_empty(loop_.engine())) fail("something is left in the engine");
+    if (counters_.outboxes.queued_bytes.get() != 0) fail("queued bytes are left");
+    if (counters_.connections.get() != 0 || counters_.subscriptions.get() != 0) fail("the gauges are not back at 0");
+    if (kernel_.open_descriptors() != 0) fail("descriptors are left open");
+    if (!tail_.in_order && !sync_failed_) fail("the log's seqs do not rise by one");
+  }
+
+  Dice dice_;
+  SimKernel kernel_;
+  check::LogDirectory directory_;
+  polyglot::LogOptions segment_;
+  polyglot::LogWriter log_;
+  check::LogTail tail_;
+  SimGateway gateway_;
+  polyglot::UpQueue up_;
+  polyglot::DownQueue down_;
+  polyglot::Counters counters_;
+  bool asked_ = false;
+  bool calm_ = false;
+  bool sync_failed_ = false;
+  std::uint64_t wanted_ = 0;
+  std::uint64_t synced_ = 0;
+  std::vector<std::shared_ptr<SimClient>> clients_;
+  std::set<const SimClient*> stalled_;
+  polyglot::Loop loop_;
+};
+
+std::uint64_t setting(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+TEST("a simulated world holds its promises on every seed") {
+  const bool alone = std::getenv("POLYGLOT_SIM_SEED") != nullptr;
+  const std::uint64_t first = setting("POLYGLOT_SIM_SEED", 1);
+  const std::uint64_t seeds = alone ? 1 : setting("POLYGLOT_SIM_SEEDS", 200);
+  int failed = 0;
+  for (std::uint64_t seed = first; seed < first + seeds && failed < 5; ++seed) {
+    const std::string failure = Simulation(seed).run();
+    if (failure.empty()) continue;
+    check::fail(__FILE__, __LINE__, "POLYGLOT_SIM_SEED=" + std::to_string(seed) + ": " + failure);
+    ++failed;
+  }
+}
+
+}  // namespace
