@@ -10,6 +10,8 @@ PYTEST_WORKERS ?= 2
 KIND ?= address
 SECONDS ?= 60
 
+cpp_files = git ls-files -z 'native/*.h' 'native/*.cpp' | xargs -0
+
 # First, so that the summary of the tests themselves comes last. Whoever names tests is spared it.
 sanitized = status=0; $(if $(ARGS),,for kind in address thread; do .ci/sanitized $$kind || status=$$?; done;)
 
@@ -58,12 +60,14 @@ check: ## Lint, formatting, types, import rules
 	@.ci/set-up test
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@$(cpp_files) .venv/bin/clang-format --dry-run --Werror
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
 format: ## Format the code, and mend what the linter can mend
 	@.ci/set-up test
 	@.venv/bin/ruff format .
+	@$(cpp_files) .venv/bin/clang-format -i
 	@.venv/bin/ruff check --fix .
 
 bench: ## Measure the speed that is promised, as ratios

@@ -15,7 +15,8 @@ void append_client_frame(std::string& out, Opcode opcode, std::string_view paylo
     out += static_cast<char>(size & 0xff);
   } else {
     out += static_cast<char>(0x80 | 127);
-    for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(static_cast<std::uint64_t>(size) >> shift & 0xff);
+    for (int shift = 56; shift >= 0; shift -= 8)
+      out += static_cast<char>(static_cast<std::uint64_t>(size) >> shift & 0xff);
   }
   char key[4];
   std::memcpy(key, &mask, sizeof key);

@@ -167,8 +167,8 @@ void Fleet::flush(Connection& connection, Step& step) {
   if (connection.fd < 0) return;
   std::size_t sent = 0;
   while (sent < connection.unsent.size()) {
-    const ssize_t size = ::send(connection.fd, connection.unsent.data() + sent, connection.unsent.size() - sent,
-                                MSG_NOSIGNAL);
+    const ssize_t size =
+        ::send(connection.fd, connection.unsent.data() + sent, connection.unsent.size() - sent, MSG_NOSIGNAL);
     if (size >= 0) {
       sent += static_cast<std::size_t>(size);
     } else if (errno == EAGAIN) {

@@ -79,8 +79,9 @@ bool upgrade(Member& member) {
   member.room->members.push_back(&member);
   member.joined = true;
   member.in.clear();
-  send_all(member, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                   "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");  // to the generator's one key
+  send_all(member,
+           "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");  // to the generator's one key
   return true;
 }
 

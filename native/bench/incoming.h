@@ -13,17 +13,17 @@ namespace polyglot::load {
 
 struct Incoming {
   enum class Kind : std::uint8_t {
-    delivery,   // a broadcast event of the member's channel
-    reply,      // to the push of `ref`
+    delivery,  // a broadcast event of the member's channel
+    reply,  // to the push of `ref`
     heartbeat,  // the answer to one
-    ended,      // phx_close or phx_error of the channel
-    foreign,    // an event of a channel that was not joined, or no message at all
-    other,      // presence and notices
+    ended,  // phx_close or phx_error of the channel
+    foreign,  // an event of a channel that was not joined, or no message at all
+    other,  // presence and notices
   };
   Kind kind = Kind::other;
-  bool ok = false;        // reply
-  bool stamped = false;   // delivery: `stamp` is filled
-  bool has_seq = false;   // delivery and reply: `seq` is filled
+  bool ok = false;  // reply
+  bool stamped = false;  // delivery: `stamp` is filled
+  bool has_seq = false;  // delivery and reply: `seq` is filled
   std::uint64_t ref = 0;
   std::uint64_t seq = 0;
   Stamp stamp;

@@ -38,18 +38,18 @@ struct plg_load_target {
   int32_t dialect;
   uint16_t port;
   uint16_t spread_sources;    /* 1: connect from many addresses of 127.0.0.0/8, as many clients would */
-  const char *address;        /* of the server, numeric */
-  const char *host;           /* for the `Host` header */
-  const char *request;        /* path and query; a token and the raw dialect's room are appended to the query */
-  const char *token;          /* for every connection; "" where `secret` is given or none is needed */
-  const char *secret;         /* HS256: signs a fresh token for every connection */
-  const char *app_id;         /* the tokens' `aud` */
-  const char *claims;         /* more members of the tokens, as JSON text after a comma, or "" */
-  const char *topic_prefix;   /* topics are this and a number */
-  const char *join_payload;   /* JSON */
-  const char *event;          /* pushed; and what its broadcast is called */
-  const char *broadcast_event;
-  const char *payload;        /* JSON to push; "$STAMP" in it is replaced. "": as long as `payload_bytes` says */
+  const char* address;        /* of the server, numeric */
+  const char* host;           /* for the `Host` header */
+  const char* request;        /* path and query; a token and the raw dialect's room are appended to the query */
+  const char* token;          /* for every connection; "" where `secret` is given or none is needed */
+  const char* secret;         /* HS256: signs a fresh token for every connection */
+  const char* app_id;         /* the tokens' `aud` */
+  const char* claims;         /* more members of the tokens, as JSON text after a comma, or "" */
+  const char* topic_prefix;   /* topics are this and a number */
+  const char* join_payload;   /* JSON */
+  const char* event;          /* pushed; and what its broadcast is called */
+  const char* broadcast_event;
+  const char* payload;        /* JSON to push; "$STAMP" in it is replaced. "": as long as `payload_bytes` says */
   uint32_t payload_bytes;     /* of `data` (polyglot), of the message (raw) */
   uint32_t processes_count;
   int32_t processes[PLG_LOAD_PROCESSES_MAX]; /* process ids whose CPU is measured */
@@ -110,23 +110,23 @@ struct plg_load_progress {
 };
 
 uint32_t plg_load_abi(void);
-int plg_load_open(uint32_t abi, const struct plg_load_target *target, plg_load **load, char *error, size_t error_size);
+int plg_load_open(uint32_t abi, const struct plg_load_target* target, plg_load** load, char* error, size_t error_size);
 /* Connect and join; returns when all have joined. Connections stay for the following steps. */
-int plg_load_connect(plg_load *load, const struct plg_load_members *members, struct plg_load_connected *result);
+int plg_load_connect(plg_load* load, const struct plg_load_members* members, struct plg_load_connected* result);
 /* Publish in every room. Returns after the drain. */
-int plg_load_publish(plg_load *load, const struct plg_load_traffic *traffic, struct plg_load_published *result);
+int plg_load_publish(plg_load* load, const struct plg_load_traffic* traffic, struct plg_load_published* result);
 /* Send nothing but heartbeats, each connection once in `heartbeat_s`. */
-int plg_load_idle(plg_load *load, double seconds, double heartbeat_s, struct plg_load_idled *result);
+int plg_load_idle(plg_load* load, double seconds, double heartbeat_s, struct plg_load_idled* result);
 /* How far the running step is. */
-void plg_load_look(const plg_load *load, struct plg_load_progress *progress);
-void plg_load_stop(plg_load *load);
+void plg_load_look(const plg_load* load, struct plg_load_progress* progress);
+void plg_load_stop(plg_load* load);
 /* Both: bytes written, without the zero byte at the end. Reasons are lines of `count reason`. */
-size_t plg_load_error_text(const plg_load *load, char *text, size_t room);
-size_t plg_load_reasons(const plg_load *load, char *text, size_t room);
-void plg_load_close(plg_load *load);
+size_t plg_load_error_text(const plg_load* load, char* text, size_t room);
+size_t plg_load_reasons(const plg_load* load, char* text, size_t room);
+void plg_load_close(plg_load* load);
 /* A token as the generator signs them; bytes written, 0 where it does not fit. */
-size_t plg_load_token(const char *secret, const char *app_id, const char *user, const char *token_id, int64_t issued_s,
-                      const char *claims, char *text, size_t room);
+size_t plg_load_token(const char* secret, const char* app_id, const char* user, const char* token_id, int64_t issued_s,
+                      const char* claims, char* text, size_t room);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

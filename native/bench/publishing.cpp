@@ -40,7 +40,9 @@ plg_load_published Publishing::run() {
   if (traffic_.warm_up_s <= 0) move_on(began_ns_);  // the first publishes count too
   if (closed_loop()) start_slots();
   for (;;) {
-    std::int64_t until_ns = phase_ == Phase::warming_up ? measure_ns_ : phase_ == Phase::measuring ? end_ns_ : drain_ns_;
+    std::int64_t until_ns = phase_ == Phase::warming_up  ? measure_ns_
+                            : phase_ == Phase::measuring ? end_ns_
+                                                         : drain_ns_;
     const std::int64_t now = monotonic_ns();
     if (now >= until_ns) {
       if (phase_ == Phase::draining) break;

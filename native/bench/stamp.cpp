@@ -53,7 +53,8 @@ bool read_stamp(std::string_view text, Stamp& stamp) {
 std::size_t StampFinder::find(std::string_view frame, Stamp& stamp) {
   if (from_end_ != 0 && from_end_ <= frame.size()) {
     const std::size_t at = frame.size() - from_end_;
-    if (read_stamp(frame.substr(at), stamp)) [[likely]] return at;
+    if (read_stamp(frame.substr(at), stamp)) [[likely]]
+      return at;
   }
   const std::size_t at = frame.find(kStampMark);
   if (at == std::string_view::npos || !read_stamp(frame.substr(at), stamp)) return std::string_view::npos;

@@ -53,9 +53,8 @@ void check_taken(ContentReader& reader, const Content& content, std::string_view
   REQUIRE(is_name(content.type, "_-.:/"));
   REQUIRE(content.id.empty() || (is_name(content.id, "_-.:") && !content.id.starts_with("evt_")));
   REQUIRE(check_json(content.data) == JsonError::none);
-  REQUIRE(content.data == "null" ||
-          (content.data.data() >= payload.data() &&
-           content.data.data() + content.data.size() <= payload.data() + payload.size()));
+  REQUIRE(content.data == "null" || (content.data.data() >= payload.data() &&
+                                     content.data.data() + content.data.size() <= payload.data() + payload.size()));
 
   const Copy found{std::string(content.type), std::string(content.data), std::string(content.id)};
   const std::string id = found.id.empty() ? "null" : "\"" + found.id + "\"";

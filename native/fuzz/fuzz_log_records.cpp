@@ -23,8 +23,7 @@ void require(bool holds) {
 // Encodes and, where that was taken, reads back and compares.
 std::string round_trip(const polyglot::EventView& event, bool id_given) {
   bool fits = event.data.size() < polyglot::kRecordBodyMax / 2;
-  for (const std::string_view text :
-       {event.app_id, event.channel, event.epoch, event.id, event.user_id, event.type}) {
+  for (const std::string_view text : {event.app_id, event.channel, event.epoch, event.id, event.user_id, event.type}) {
     fits = fits && text.size() <= 255;
   }
   std::string key;

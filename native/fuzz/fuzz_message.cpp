@@ -74,8 +74,9 @@ std::string written(const Copy& message, Serializer serializer) {
     return "[" + message.join_ref + "," + message.ref + "," + json(message.topic) + "," + json(message.event) + "," +
            message.payload + "]";
   }
-  return "{\"event\":" + json(message.event) + ",\"x\":0,\"join_ref\":" + message.join_ref + ",\"y\":0,\"payload\":" +
-         message.payload + ",\"ref\":" + message.ref + ",\"topic\":" + json(message.topic) + "}";
+  return "{\"event\":" + json(message.event) + ",\"x\":0,\"join_ref\":" + message.join_ref +
+         ",\"y\":0,\"payload\":" + message.payload + ",\"ref\":" + message.ref + ",\"topic\":" + json(message.topic) +
+         "}";
 }
 
 void check_written_again(Decoder& decoder, Copy found) {

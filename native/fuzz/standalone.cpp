@@ -39,9 +39,9 @@ using namespace std::literals;
 
 constexpr std::size_t kEdges = std::size_t{1} << 16;
 constexpr std::size_t kCorpusMax = 20'000;  // inputs in memory
-constexpr std::size_t kShownMax = 2'048;    // bytes of a bad input on standard error
-constexpr int kChangesMax = 6;              // to one input at a time
-constexpr unsigned kRunSecondsMax = 30;     // for one input: beyond, it hangs
+constexpr std::size_t kShownMax = 2'048;  // bytes of a bad input on standard error
+constexpr int kChangesMax = 6;  // to one input at a time
+constexpr unsigned kRunSecondsMax = 30;  // for one input: beyond, it hangs
 
 struct Flags {
   double seconds = 0;
@@ -205,8 +205,8 @@ class Changer {
                          : static_cast<std::uint8_t>(below(256));
   }
 
-  static constexpr std::uint32_t kNumbers[] = {0,      1,      125,    126,        127,        128,
-                                               255,    256,    0x7fff, 0x8000,     0xffff,     0x10000,
+  static constexpr std::uint32_t kNumbers[] = {0,           1,           125,         126,        127,    128,
+                                               255,         256,         0x7fff,      0x8000,     0xffff, 0x10000,
                                                0x7fff'ffff, 0x8000'0000, 0xffff'fffe, 0xffff'ffff};
   std::mt19937_64 random_;
   std::size_t size_max_;

@@ -11,7 +11,7 @@
 
 uint32_t plg_abi(void) { return PLG_ABI; }
 
-const char *plg_build(void) {
+const char* plg_build(void) {
   // The compiler's version may hold blanks, so it comes last.
   return "sources=" PLG_SOURCES_DIGEST " sanitize=" POLYGLOT_SANITIZE " compiler=" COMPILER;
 }

@@ -1,7 +1,5 @@
 // plg_open and its kin: the driver over the C ABI. Owns the thread, the queues and the eventfds; the rest is `Loop`'s.
 // Exceptions end here; what each function promises is in polyglot_driver.h.
-#include "polyglot_driver.h"
-
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -23,6 +21,7 @@
 #include "core/loop.h"
 #include "core/options.h"
 #include "log/log_handle.h"
+#include "polyglot_driver.h"
 
 namespace {
 

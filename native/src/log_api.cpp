@@ -7,8 +7,8 @@
 #include <string_view>
 #include <system_error>
 
-#include "polyglot_driver.h"
 #include "log/log_handle.h"
+#include "polyglot_driver.h"
 
 namespace {
 

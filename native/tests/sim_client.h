@@ -65,8 +65,8 @@ class SimClient {
   // --- how its bytes travel
   void connect(std::shared_ptr<Socket> socket) {
     socket_ = std::move(socket);
-    unsent_ = "GET /socket/websocket?name=" + name_ + "&app=" + app_ + "&vsn=" +
-              (serializer_ == polyglot::Serializer::v1 ? "1.0.0" : "2.0.0") +
+    unsent_ = "GET /socket/websocket?name=" + name_ + "&app=" + app_ +
+              "&vsn=" + (serializer_ == polyglot::Serializer::v1 ? "1.0.0" : "2.0.0") +
               " HTTP/1.1\r\nHost: localhost:4000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
               "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
   }
@@ -305,9 +305,8 @@ class SimClient {
     const std::size_t events_at = payload.find("\"events\":[");
     const std::size_t snapshot_at = payload.find("],\"snapshot\":[");
     if (events_at != std::string_view::npos) {
-      std::string_view events = payload.substr(events_at, snapshot_at == std::string_view::npos
-                                                               ? std::string_view::npos
-                                                               : snapshot_at - events_at);
+      std::string_view events = payload.substr(
+          events_at, snapshot_at == std::string_view::npos ? std::string_view::npos : snapshot_at - events_at);
       for (std::size_t at = events.find("{\"id\":"); at != std::string_view::npos; at = events.find("{\"id\":", 1)) {
         events.remove_prefix(at);
         take(request.channel, state, member, events);

@@ -22,7 +22,8 @@ namespace check {
 // Follows a log of one segment.
 class LogTail {
  public:
-  explicit LogTail(const std::string& path, std::size_t from) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), at_(from) {}
+  explicit LogTail(const std::string& path, std::size_t from)
+      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), at_(from) {}
   ~LogTail() { ::close(fd_); }
   LogTail(const LogTail&) = delete;
   LogTail& operator=(const LogTail&) = delete;

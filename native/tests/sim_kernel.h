@@ -26,11 +26,11 @@ class SimKernel final : public polyglot::Kernel {
   struct Socket {
     std::string to_server;
     std::string to_client;
-    std::size_t room = 0;         // bytes that the server may have on their way
+    std::size_t room = 0;  // bytes that the server may have on their way
     std::size_t low_water = 1;
-    bool client_ended = false;    // it sends no more
-    bool reset = false;           // by the client
-    bool server_ended = false;    // it sends no more
+    bool client_ended = false;  // it sends no more
+    bool reset = false;  // by the client
+    bool server_ended = false;  // it sends no more
     bool server_closed = false;
   };
   static constexpr int kListener = 3;
@@ -47,7 +47,7 @@ class SimKernel final : public polyglot::Kernel {
   void signal(std::uint64_t tag) { signals_.push_back(tag); }
   void no_descriptors(bool out) { out_of_descriptors_ = out; }
   void take_over(int fd) { close(fd); }  // a handed-off descriptor, by its new owner
-  void calm() { calm_ = true; }          // nothing goes wrong from now on
+  void calm() { calm_ = true; }  // nothing goes wrong from now on
   void pass(std::int64_t us) {
     steady_ += us;
     wall_ += us;
@@ -193,7 +193,7 @@ class SimKernel final : public polyglot::Kernel {
   }
   void advance(int timeout_ms) {
     std::int64_t us = static_cast<std::int64_t>(dice_.below(2'000)) + std::int64_t{timeout_ms} * 1000;
-    if (!calm_ && dice_.one_in(40)) us += static_cast<std::int64_t>(dice_.below(3'000'000));   // a busy machine
+    if (!calm_ && dice_.one_in(40)) us += static_cast<std::int64_t>(dice_.below(3'000'000));  // a busy machine
     if (!calm_ && dice_.one_in(400)) us += static_cast<std::int64_t>(dice_.below(90'000'000));  // a suspended one
     pass(us);
     if (!calm_ && dice_.one_in(60)) wall_ += static_cast<std::int64_t>(dice_.below(4'000'000)) - 2'000'000;

@@ -28,9 +28,15 @@ std::string id(EventIds& ids, std::int64_t ts_us) {
 
 TEST("an event's envelope holds the publisher's data as it came") {
   std::string out;
-  append_envelope(out, {.id = "evt_01jdabcdefghjkmnpqrstvwxyz", .app_id = "chat-app", .channel = "room:\"\xc3\xa9",
-                        .epoch = "e", .seq = 57, .type = "message", .data = R"({ "text": 1.0 })",
-                        .user_id = "user123", .ts_us = kTs});
+  append_envelope(out, {.id = "evt_01jdabcdefghjkmnpqrstvwxyz",
+                        .app_id = "chat-app",
+                        .channel = "room:\"\xc3\xa9",
+                        .epoch = "e",
+                        .seq = 57,
+                        .type = "message",
+                        .data = R"({ "text": 1.0 })",
+                        .user_id = "user123",
+                        .ts_us = kTs});
   CHECK_EQ(out,
            "{\"id\":\"evt_01jdabcdefghjkmnpqrstvwxyz\",\"app_id\":\"chat-app\",\"channel\":\"room:\\\"\xc3\xa9\","
            "\"type\":\"message\",\"data\":{ \"text\": 1.0 },\"seq\":57,"

@@ -98,8 +98,8 @@ TEST("a frame's head has the shortest length there is") {
     std::size_t size;
     std::string head;
   };
-  const Row rows[] = {{0, "8200"},       {125, "827d"},       {126, "827e007e"},
-                      {65535, "827effff"}, {65536, "827f0000000000010000"}};
+  const Row rows[] = {
+      {0, "8200"}, {125, "827d"}, {126, "827e007e"}, {65535, "827effff"}, {65536, "827f0000000000010000"}};
   for (const Row& row : rows) {
     char head[kFrameHeadBytesMax];
     CHECK_EQ(hex({head, write_frame_head(head, Opcode::binary, row.size)}), row.head);

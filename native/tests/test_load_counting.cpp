@@ -43,8 +43,8 @@ std::string event_with(Wording& wording, std::uint64_t seq) {
   const std::string publish(wording.publish("room:1", 2, {123, 4}));
   const std::size_t data = publish.find("\"data\":") + 7;
   const std::string text = publish.substr(data, 64);
-  return R"([null,null,"room:1","event",{"id":"evt_1","app_id":"a","channel":"room:1","type":"message","data":)" + text +
-         ",\"seq\":" + std::to_string(seq) + R"(,"meta":{"user_id":"u","ts":"t"}}])";
+  return R"([null,null,"room:1","event",{"id":"evt_1","app_id":"a","channel":"room:1","type":"message","data":)" +
+         text + ",\"seq\":" + std::to_string(seq) + R"(,"meta":{"user_id":"u","ts":"t"}}])";
 }
 
 }  // namespace
@@ -134,7 +134,9 @@ TEST("an event of another channel is foreign") {
 TEST("replies, ends, heartbeats and notices are told apart") {
   const Target target = target_of(PLG_LOAD_POLYGLOT);
   IncomingReader reader(target, 0);
-  const auto read = [&](std::string_view frame) { return reader.read(frame, "room:1", broadcast_prefix(target, "room:1")); };
+  const auto read = [&](std::string_view frame) {
+    return reader.read(frame, "room:1", broadcast_prefix(target, "room:1"));
+  };
   const Incoming ok = read(R"(["1","17","room:1","phx_reply",{"status":"ok","response":{"id":"x","seq":5,"ts":"t"}}])");
   CHECK(ok.kind == Incoming::Kind::reply && ok.ok && ok.has_seq);
   CHECK_EQ(ok.ref, 17u);

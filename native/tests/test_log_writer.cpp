@@ -1,5 +1,3 @@
-#include "log/log_writer.h"
-
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -8,6 +6,7 @@
 #include <vector>
 
 #include "check.h"
+#include "log/log_writer.h"
 #include "log_directory.h"
 
 using check::LogDirectory;
@@ -249,7 +248,7 @@ TEST("what can't be cut off now is cut off before the next write") {
     const FileSizeLimit full(end + 20);
     CHECK(append(log, record(1)) == AppendError::io);
   }
-  struct stat file {};
+  struct stat file{};
   CHECK_EQ(::fstat(fd, &file), 0);
   CHECK_EQ(file.st_size, static_cast<off_t>(end + 20));
   CHECK(append(log, record(1)) == AppendError::io);

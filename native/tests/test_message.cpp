@@ -114,7 +114,13 @@ TEST("a frame that is cut anywhere is a fault, and nothing beyond its end is rea
 }
 
 // Kind, the sizes of join_ref, ref, topic and event, then those, then the data.
-const std::string kBinary = "\x00\x01\x02\x06\x07" "1" "25" "room:a" "publish" "{\"type\":\"t\"}"s;
+const std::string kBinary =
+    "\x00\x01\x02\x06\x07"
+    "1"
+    "25"
+    "room:a"
+    "publish"
+    "{\"type\":\"t\"}"s;
 
 TEST("a binary push is a message, its refs JSON strings") {
   Decoder decoder;

@@ -75,7 +75,8 @@ class Simulation {
         tail_((directory_.path() / polyglot::segment_name(0)).string(), directory_.head_bytes()),
         gateway_(dice_, tail_),
         loop_(settings(), kernel_, &log_, up_, down_, counters_,
-              {[] {}, [this](std::uint64_t position) {
+              {[] {},
+               [this](std::uint64_t position) {
                  wanted_ = std::max(wanted_, position);
                  asked_ = true;
                }}) {
@@ -184,15 +185,15 @@ class Simulation {
           if (dice_.one_in(4)) id = ",\"id\":\"own-" + std::to_string(dice_.below(20)) + "\"";
           const std::size_t size = dice_.one_in(6) ? dice_.below(9000) : dice_.below(60);
           client.push(channel, "publish",
-                      "{\"type\":\"" + std::string(1, static_cast<char>('a' + dice_.below(5))) + "\",\"data\":" +
-                          client.data(channel, size) + id + "}");
+                      "{\"type\":\"" + std::string(1, static_cast<char>('a' + dice_.below(5))) +
+                          "\",\"data\":" + client.data(channel, size) + id + "}");
         }
     }
   }
   void come() {
-    const auto client = std::make_shared<SimClient>(
-        "c" + std::to_string(clients_.size()), dice_.one_in(3) ? "b" : "a",
-        dice_.one_in(4) ? polyglot::Serializer::v1 : polyglot::Serializer::v2, gateway_);
+    const auto client =
+        std::make_shared<SimClient>("c" + std::to_string(clients_.size()), dice_.one_in(3) ? "b" : "a",
+                                    dice_.one_in(4) ? polyglot::Serializer::v1 : polyglot::Serializer::v2, gateway_);
     if (dice_.one_in(6)) {
       gateway_.open_stream(client->app(), gateway_.some_channel(), dice_.one_in(2));
       return;
@@ -253,7 +254,8 @@ class Simulation {
     }
     for (const auto& client : clients_) {
       if (client->lived() && client->unanswered() > 0) {
-        fail(client->name() + (client->has_socket() ? "" : " (mail)") + " was never answered: " + client->first_unanswered());
+        fail(client->name() + (client->has_socket() ? "" : " (mail)") +
+             " was never answered: " + client->first_unanswered());
       }
     }
     if (!gateway_.unanswered().empty()) fail("the gateway was never answered: " + gateway_.unanswered());

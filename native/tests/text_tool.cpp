@@ -82,9 +82,8 @@ Fields json_string(const Fields& in) {
 }
 
 Fields reply(const Fields& in) {
-  return {built([&](std::string& out) {
-    append_reply(out, serializer_of(in[1]), in[2], in[3], in[4], in[5] == "ok", in[6]);
-  })};
+  return {built(
+      [&](std::string& out) { append_reply(out, serializer_of(in[1]), in[2], in[3], in[4], in[5] == "ok", in[6]); })};
 }
 
 Fields push(const Fields& in) {
@@ -113,15 +112,20 @@ Fields refusal(const Fields& in) {
 Fields reason(const Fields& in) { return {std::string(reason_of(Exact(in[1]).view()))}; }
 
 Fields envelope(const Fields& in) {
-  EventView event{.id = in[1], .app_id = in[2], .channel = in[3], .epoch = in[4], .seq = std::stoull(in[5]),
-                  .type = in[6], .data = in[7], .user_id = in[8], .ts_us = std::stoll(in[9])};
+  EventView event{.id = in[1],
+                  .app_id = in[2],
+                  .channel = in[3],
+                  .epoch = in[4],
+                  .seq = std::stoull(in[5]),
+                  .type = in[6],
+                  .data = in[7],
+                  .user_id = in[8],
+                  .ts_us = std::stoll(in[9])};
   return {built([&](std::string& out) { append_envelope(out, event); })};
 }
 
 Fields signal(const Fields& in) {
-  return {built([&](std::string& out) {
-    append_signal(out, in[1], in[2], in[3], in[4], in[5], std::stoll(in[6]));
-  })};
+  return {built([&](std::string& out) { append_signal(out, in[1], in[2], in[3], in[4], in[5], std::stoll(in[6])); })};
 }
 
 Fields time(const Fields& in) {

@@ -81,8 +81,12 @@ Fields upgrade(const Fields& in) {
   Upgrade upgrade;
   std::string answer;
   if (!read_upgrade(Exact(in[1]).view(), upgrade, answer)) return {"refused", answer};
-  Fields out{"upgrade", upgrade.query, upgrade.serializer == Serializer::v1 ? "1.0.0" : "2.0.0", upgrade.key,
-             upgrade.subprotocol ? "phoenix" : "", accept_answer(upgrade.key, upgrade.subprotocol)};
+  Fields out{"upgrade",
+             upgrade.query,
+             upgrade.serializer == Serializer::v1 ? "1.0.0" : "2.0.0",
+             upgrade.key,
+             upgrade.subprotocol ? "phoenix" : "",
+             accept_answer(upgrade.key, upgrade.subprotocol)};
   for (const auto& [name, value] : upgrade.headers) out.insert(out.end(), {name, value});
   return out;
 }

@@ -14,8 +14,8 @@
 namespace polyglot {
 
 inline constexpr std::array<std::string_view, 12> kReasons = {
-    "invalid",       "forbidden",         "payload_too_large",    "rate_limited",  "quota_exceeded", "too_many_channels",
-    "unauthorized",  "unknown_event",     "unknown_channel_kind", "unmatched topic", "unavailable",  "internal"};
+    "invalid",      "forbidden",     "payload_too_large",    "rate_limited",    "quota_exceeded", "too_many_channels",
+    "unauthorized", "unknown_event", "unknown_channel_kind", "unmatched topic", "unavailable",    "internal"};
 
 // What one app did.
 struct AppTally {

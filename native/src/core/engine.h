@@ -31,10 +31,10 @@ namespace polyglot {
 struct EngineSettings {
   std::int64_t topic_idle_us = 60'000'000;
   std::int64_t topic_sweep_us = 5'000'000;
-  std::size_t high_water = 512 << 10;            // a socket whose own answers pile up this high is not read
+  std::size_t high_water = 512 << 10;  // a socket whose own answers pile up this high is not read
   std::size_t app_queued_bytes_max = 256 << 20;  // over an app's connections: beyond, its slowest are closed
-  std::size_t queued_bytes_max = 1u << 30;       // over all
-  bool log_always = false;                       // members see an event once it is synced
+  std::size_t queued_bytes_max = 1u << 30;  // over all
+  bool log_always = false;  // members see an event once it is synced
 };
 
 // What the engine asks of whoever has the sockets.
@@ -62,12 +62,12 @@ class Engine {
   // --- connections
   Connection& connect(std::uint64_t conn, std::string_view app_id, Wire wire, std::string_view user_id);
   App* app(std::string_view id);
-  Connection* connection(std::uint64_t conn);       // also one that is closing
+  Connection* connection(std::uint64_t conn);  // also one that is closing
   Connection* open_connection(std::uint64_t conn);  // one that is not
   void receive(Connection& conn, std::string_view frame, bool binary);
   void close(Connection& conn, std::uint16_t code, std::string_view reason);
   void overflow(Connection& conn);
-  void gone(Connection& conn);     // reached once: nothing leaves any more; it is freed at the turn's end
+  void gone(Connection& conn);  // reached once: nothing leaves any more; it is freed at the turn's end
   void drained(Connection& conn);  // it has room again: who catches up goes on
   bool put_control(Connection& conn, std::string_view frame);  // one that is ready to travel
   bool may_be_read(const Connection& conn) const;
@@ -83,7 +83,7 @@ class Engine {
   bool waits_for_members() const { return paced_waits_; }  // look again within a millisecond
   std::vector<Connection*>& dirty() { return dirty_; }
   void settle_fresh(Connection& conn, const TurnOut::Fresh& fresh, std::size_t sent);
-  void flushed();    // the dirty were written to: latencies are taken, who was too slow is closed
+  void flushed();  // the dirty were written to: latencies are taken, who was too slow is closed
   void free_dead();  // after that: nobody points at them any more
   TurnOut& turn_of(Connection& conn);
   void end_turn_of(Connection& conn);
@@ -127,8 +127,8 @@ class Engine {
   void end_sub(Connection& conn, std::uint64_t sub, bool error);
   Sub* find_sub(Connection& conn, std::string_view channel);
   Sub* sub_of(Connection& conn, std::uint64_t id);
-  void drop(Sub& sub, std::string_view why);   // an admitted sub is over
-  void remove(Sub& sub);                       // out of its connection
+  void drop(Sub& sub, std::string_view why);  // an admitted sub is over
+  void remove(Sub& sub);  // out of its connection
   std::string_view channel_of(const Sub& sub) const;
   std::string_view topic_json(const Sub& sub);
 
@@ -218,7 +218,7 @@ class Engine {
   std::unordered_map<std::uint64_t, Asked> asked_;
   std::vector<Topic*> published_;
 
-  Commit quick_;   // of this turn: kinds in memory
+  Commit quick_;  // of this turn: kinds in memory
   Commit logged_;  // of this turn
   std::deque<Commit> unsynced_;
   std::deque<Commit> synced_;
@@ -232,10 +232,10 @@ class Engine {
     std::string type, data, id, user_id;
   };
   std::deque<std::unique_ptr<PacedItem>> paced_;  // of large batches: members get them bit by bit
-  bool paced_waits_ = false;                      // for members that are behind
-  std::int64_t paced_us_ = 0;                     // when some were last published
-  std::size_t paced_waiting_ = 0;                 // bytes of these
-  std::size_t paced_events_ = 0;                  // in this turn
+  bool paced_waits_ = false;  // for members that are behind
+  std::int64_t paced_us_ = 0;  // when some were last published
+  std::size_t paced_waiting_ = 0;  // bytes of these
+  std::size_t paced_events_ = 0;  // in this turn
   std::size_t paced_bytes_ = 0;
   std::vector<Connection*> overflowed_;
 
@@ -247,7 +247,7 @@ class Engine {
   std::int64_t next_sweep_us_ = 0;
   bool log_failed_ = false;
   std::uint64_t released_end_ = 0;  // of the log: members have seen what stands before
-  std::uint64_t told_ = 0;          // and Python was told of it
+  std::uint64_t told_ = 0;  // and Python was told of it
   std::function<std::int64_t()> steady_now_;
   EventIds ids_;
   TimeFormat time_;

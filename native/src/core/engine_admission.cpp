@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kJoinEventsMax = 1000;  // events in a join's reply; the rest follow as pushes
 constexpr std::size_t kJoinBytesMax = 1 << 20;
 constexpr std::int64_t kNotRecoveredEvents = 100;  // the newest that come by default where resuming failed
-constexpr std::size_t kPageEventsMax = 1000;       // of what follows a join's reply: pushed, then the outbox must drain
+constexpr std::size_t kPageEventsMax = 1000;  // of what follows a join's reply: pushed, then the outbox must drain
 constexpr std::size_t kPageBytesMax = 128 << 10;
 constexpr std::uint64_t kNoBound = ~std::uint64_t{0};
 

@@ -92,8 +92,7 @@ void Engine::settle_turn(Connection& conn) {
 
 bool Engine::put_control(Connection& conn, std::string_view frame) {
   if (conn.turn) settle_turn(conn);
-  const bool taken =
-      conn.outbox.put_control({RunRef::of(frame), 0, static_cast<std::uint32_t>(frame.size())});
+  const bool taken = conn.outbox.put_control({RunRef::of(frame), 0, static_cast<std::uint32_t>(frame.size())});
   mark_dirty(conn);
   return taken;
 }
@@ -137,8 +136,8 @@ void Engine::notice(Connection& conn, std::string_view code, std::string_view me
   append_json_string(payload, message);
   payload += "}";
   if (!is_phoenix(conn.wire)) {
-    const std::string frame = conn.wire == Wire::sse ? "event: system\ndata: " + payload + "\n\n"
-                                                     : "{\"notice\":" + payload + "}";
+    const std::string frame =
+        conn.wire == Wire::sse ? "event: system\ndata: " + payload + "\n\n" : "{\"notice\":" + payload + "}";
     send(conn, frame);
     return;
   }

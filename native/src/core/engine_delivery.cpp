@@ -171,10 +171,9 @@ void Engine::run_jobs() {
   std::size_t at = 0;
   while (at < jobs_.size()) {
     const std::shared_ptr<Fanout> next = jobs_[at];
-    const bool first_of_topic =
-        std::find_if(jobs_.begin(), jobs_.begin() + static_cast<std::ptrdiff_t>(at),
-                     [&](const auto& job) { return job->topic == next->topic; }) ==
-        jobs_.begin() + static_cast<std::ptrdiff_t>(at);
+    const bool first_of_topic = std::find_if(jobs_.begin(), jobs_.begin() + static_cast<std::ptrdiff_t>(at),
+                                             [&](const auto& job) { return job->topic == next->topic; }) ==
+                                jobs_.begin() + static_cast<std::ptrdiff_t>(at);
     if (!first_of_topic) {
       ++at;
       continue;
@@ -185,8 +184,8 @@ void Engine::run_jobs() {
     jobs_.erase(jobs_.begin() + static_cast<std::ptrdiff_t>(at));
     if (!done) {
       // Back to its topic's place: before the topic's other runs, behind other topics'.
-      const auto own = std::find_if(jobs_.begin(), jobs_.end(),
-                                    [&](const auto& job) { return job->topic == next->topic; });
+      const auto own =
+          std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->topic == next->topic; });
       if (own == jobs_.end()) {
         jobs_.push_back(next);
       } else {
@@ -262,8 +261,8 @@ void Engine::settle_range(Connection& conn, const Fanout& fanout, std::uint32_t 
       const std::uint32_t begin = fanout.begin_of(conn.wire, at);
       const std::uint32_t size = fanout.end_of(conn.wire, at) - begin;
       if (size == 0) continue;
-      taken = conn.outbox.put_event(fanout.overflow, fanout.topic->id, fanout.type(fanout.entries[at]),
-                                    {run, begin, size});
+      taken =
+          conn.outbox.put_event(fanout.overflow, fanout.topic->id, fanout.type(fanout.entries[at]), {run, begin, size});
     }
   }
   mark_dirty(conn);

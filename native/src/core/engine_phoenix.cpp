@@ -18,9 +18,7 @@ constexpr std::uint32_t kJoinsMax = 1024;  // the same: a client rejoins all its
 constexpr std::size_t kEventShownMax = 64;
 constexpr std::string_view kNull = "null";
 
-std::uint32_t hash_of(std::string_view text) {
-  return static_cast<std::uint32_t>(std::hash<std::string_view>{}(text));
-}
+std::uint32_t hash_of(std::string_view text) { return static_cast<std::uint32_t>(std::hash<std::string_view>{}(text)); }
 
 // At most so many characters (not bytes) of a text.
 std::string_view first_characters(std::string_view text, std::size_t count) {
@@ -34,9 +32,8 @@ std::string_view first_characters(std::string_view text, std::size_t count) {
 }
 
 std::size_t characters(std::string_view text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
-    return (static_cast<unsigned char>(byte) & 0xc0) != 0x80;
-  }));
+  return static_cast<std::size_t>(std::count_if(
+      text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }));
 }
 
 Refusal unmatched() { return {"unmatched topic", "this topic is not joined on this connection"}; }
@@ -49,7 +46,8 @@ Refusal too_many(const char* what) {
 
 // As Python's repr of a text shows it, for the message about an unknown event: quotes and what is printable as it is.
 std::string shown(std::string_view event) {
-  const char quote = event.find('\'') != std::string_view::npos && event.find('"') == std::string_view::npos ? '"' : '\'';
+  const char quote =
+      event.find('\'') != std::string_view::npos && event.find('"') == std::string_view::npos ? '"' : '\'';
   std::string out(1, quote);
   for (const char byte : event) {
     const auto code = static_cast<unsigned char>(byte);
@@ -251,8 +249,7 @@ void Engine::push(Connection& conn, const Message& message) {
     return;
   }
   const std::uint64_t handle = next_handle_++;
-  asked_[handle] =
-      Asked{&conn, sub->join_ref, std::string(message.ref), std::string(sub->topic->channel_json)};
+  asked_[handle] = Asked{&conn, sub->join_ref, std::string(message.ref), std::string(sub->topic->channel_json)};
   ++conn.asked;
   records_.push(conn.id, sub->id, sub->topic->id, message.event, message.payload, handle);
 }

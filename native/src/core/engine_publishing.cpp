@@ -263,8 +263,7 @@ void Engine::publish_item(const std::shared_ptr<PublishRequest>& request, std::u
   const bool logged = topic.is_logged();
   Batch& batch = batch_of(topic, logged);
   result.accepted = true;
-  if (const Dedupe::Known* known =
-          item.id.empty() ? nullptr : topic.dedupe.find(item.user_id, item.id, wall_us_)) {
+  if (const Dedupe::Known* known = item.id.empty() ? nullptr : topic.dedupe.find(item.user_id, item.id, wall_us_)) {
     counters_.duplicates.add();
     result.duplicate = true;
     result.id = item.id;
@@ -324,8 +323,7 @@ std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::st
     append_json_string(user_json_, user_id);
   }
   text_.clear();
-  KeptEvent kept =
-      append_kept_envelope(text_, topic.names, id, type, data, seq, user_json_, topic.ts_us, scratch_);
+  KeptEvent kept = append_kept_envelope(text_, topic.names, id, type, data, seq, user_json_, topic.ts_us, scratch_);
   Entry entry;
   entry.seq = seq;
   entry.origin = origin;
@@ -383,8 +381,7 @@ void Engine::commit() {
     if (batch->topic->logged_batch == batch.get()) batch->topic->logged_batch = nullptr;
   }
   if (!commit.records.empty()) {
-    const AppendError error =
-        log_ == nullptr ? AppendError::io : log_->append(commit.records, true, commit.position);
+    const AppendError error = log_ == nullptr ? AppendError::io : log_->append(commit.records, true, commit.position);
     if (error != AppendError::none) {
       counters_.log_refused.add();
       refuse_commit(commit, refusal_of(error));

@@ -182,9 +182,9 @@ void Engine::run(const command::ReadWindow& command) {
   topic.window.expire(wall_us_);
   const std::uint64_t oldest = topic.window.oldest(topic.kept_elsewhere());
   const Window::Page page =
-      command.after ? topic.window.after(*command.after, command.before.value_or(topic.seq + 1), command.limit,
-                                         command.bytes_max)
-                    : topic.window.newest(command.before, command.limit, command.bytes_max, oldest);
+      command.after
+          ? topic.window.after(*command.after, command.before.value_or(topic.seq + 1), command.limit, command.bytes_max)
+          : topic.window.newest(command.before, command.limit, command.bytes_max, oldest);
   put_published(topic);  // what the page holds is known by then
   records_.window_page(command.request, topic.epoch, topic.seq, topic.window.first(), page.end - page.first);
   for (std::uint64_t seq = page.first; seq < page.end; ++seq) {

@@ -52,8 +52,8 @@ void EnvelopeNames::set(std::string_view app_id_, std::string_view channel_) {
 }
 
 KeptEvent append_kept_envelope(std::string& out, const EnvelopeNames& names, std::string_view id, std::string_view type,
-                               std::string_view data, std::uint64_t seq, std::string_view user_json,
-                               std::int64_t ts_us, std::string_view ts_text) {
+                               std::string_view data, std::uint64_t seq, std::string_view user_json, std::int64_t ts_us,
+                               std::string_view ts_text) {
   KeptEvent kept;
   const std::size_t begin = out.size();
   out.append("{\"id\":\"").append(id).append(names.middle).append(type).append("\",\"data\":");

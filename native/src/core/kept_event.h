@@ -45,7 +45,7 @@ struct EnvelopeNames {
 // Appends the envelope (section 2 of the contract; the bytes of `encode_event`) and says where its parts are; `at` and
 // offsets are of `out`. `user_json`: the user as JSON string, or null.
 KeptEvent append_kept_envelope(std::string& out, const EnvelopeNames& names, std::string_view id, std::string_view type,
-                               std::string_view data, std::uint64_t seq, std::string_view user_json,
-                               std::int64_t ts_us, std::string_view ts_text);
+                               std::string_view data, std::uint64_t seq, std::string_view user_json, std::int64_t ts_us,
+                               std::string_view ts_text);
 
 }  // namespace polyglot

@@ -13,8 +13,8 @@ struct Ready {
   std::uint64_t tag = 0;
   bool readable = false;
   bool writable = false;
-  bool hung_up = false;   // the peer will send no more
-  bool broken = false;    // nothing works any more
+  bool hung_up = false;  // the peer will send no more
+  bool broken = false;  // nothing works any more
 };
 
 // Results are as the kernel's: -1 with errno. Descriptors are non-blocking.
@@ -35,8 +35,8 @@ class Kernel {
   virtual std::int64_t write(int fd, const iovec* pieces, int count) = 0;
   virtual void shut_write(int fd) = 0;
   virtual void close(int fd) = 0;
-  virtual void low_water(int fd, int bytes) = 0;           // readable once so many are there
-  virtual void tune(int fd, int send_buffer_bytes) = 0;    // small kernel buffers: a slow reader is noticed
+  virtual void low_water(int fd, int bytes) = 0;  // readable once so many are there
+  virtual void tune(int fd, int send_buffer_bytes) = 0;  // small kernel buffers: a slow reader is noticed
 };
 
 }  // namespace polyglot

@@ -34,7 +34,8 @@ void set_option(int fd, int level, int name, int value) {
 
 }  // namespace
 
-LinuxKernel::LinuxKernel(int send_timeout_ms) : epoll_(epoll_create1(EPOLL_CLOEXEC)), send_timeout_ms_(send_timeout_ms) {
+LinuxKernel::LinuxKernel(int send_timeout_ms)
+    : epoll_(epoll_create1(EPOLL_CLOEXEC)), send_timeout_ms_(send_timeout_ms) {
   if (epoll_ < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
 }
 

@@ -93,8 +93,8 @@ void Loop::on_head(Knock& knock, bool hung_up) {
   if (!may_be_http(start)) {
     finish(knock, problem_answer(400, "invalid", "not a request of HTTP", "body"));
   } else if (start.size() > max) {
-    finish(knock, problem_answer(431, "invalid",
-                                 "a request's head has at most " + std::to_string(max) + " bytes", "body"));
+    finish(knock,
+           problem_answer(431, "invalid", "a request's head has at most " + std::to_string(max) + " bytes", "body"));
   } else if (hung_up) {
     finish(knock, problem_answer(400, "invalid", "the request's head is not whole", "body"));
   } else {

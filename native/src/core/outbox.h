@@ -27,9 +27,9 @@ struct OutboxTally {
 
 class Outbox {
  public:
-  static constexpr std::size_t kQueuedBytesMax = 1 << 20;   // of waiting events, a connection
+  static constexpr std::size_t kQueuedBytesMax = 1 << 20;  // of waiting events, a connection
   static constexpr std::size_t kControlBytesMax = 8 << 20;  // eight full history pages that nobody reads
-  static constexpr std::size_t kDroppableFramesMax = 64;    // a topic: a second of a fast game
+  static constexpr std::size_t kDroppableFramesMax = 64;  // a topic: a second of a fast game
   static constexpr std::size_t kDroppableBytesMax = 64 << 10;
   static constexpr std::size_t kLowWater = 256 << 10;  // a catching-up member gets its next page below it
 
@@ -99,7 +99,7 @@ class Outbox {
   };
   struct Slow {  // only where something that may give way waits
     std::unordered_map<std::string, std::uint64_t> newest;  // conflated: topic and type -> place
-    std::unordered_map<std::uint64_t, Drops> drops;         // droppable: topic
+    std::unordered_map<std::uint64_t, Drops> drops;  // droppable: topic
   };
 
   static std::string key(std::uint64_t topic, std::string_view type);
@@ -108,7 +108,7 @@ class Outbox {
   void remove(std::uint64_t place);
   const Waiting* oldest();
   void remove_oldest();
-  void let_go();   // of memory, where nothing waits any more
+  void let_go();  // of memory, where nothing waits any more
   void compact();  // close the gaps that conflation has left
   void count(std::int64_t bytes);
 

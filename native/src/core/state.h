@@ -48,14 +48,14 @@ struct App {
   Gcra publishes;
   AppTally* tally = nullptr;  // lives in the driver's counters
   std::unordered_set<Topic*> topics;
-  std::uint64_t turn = 0;           // in which `turn_messages` counts
+  std::uint64_t turn = 0;  // in which `turn_messages` counts
   std::uint32_t turn_messages = 0;  // read of the app's connections in this turn
 };
 
 // What a join that is not decided yet needs besides.
 struct Joining {
-  std::string ref;                // of the join
-  std::string since_epoch;        // what it wants to resume from
+  std::string ref;  // of the join
+  std::string since_epoch;  // what it wants to resume from
   std::int64_t since_seq = 0;
   std::vector<std::string> owed;  // frames: the phx_close of the sub that it replaced; they follow its reply
 };
@@ -74,16 +74,16 @@ struct Sub {
   bool may_publish = false;
   bool sees_presence = false;
   bool echo = true;
-  bool asked = false;           // a NeedHistory waits for its Backfill
+  bool asked = false;  // a NeedHistory waits for its Backfill
   bool has_since = false;
-  std::int8_t recovered = -1;   // -1: no `since` was given
+  std::int8_t recovered = -1;  // -1: no `since` was given
   std::uint32_t name_hash = 0;
-  std::uint64_t cursor = 0;     // every event after it is still to come
+  std::uint64_t cursor = 0;  // every event after it is still to come
   std::uint64_t joined_seq = 0;
-  std::uint64_t born = 0;       // the topic's generation at the join
-  std::int64_t history = -1;    // -1: not asked for
-  std::string name;             // the channel as sent; empty once the topic says it
-  std::string join_ref;         // JSON text
+  std::uint64_t born = 0;  // the topic's generation at the join
+  std::int64_t history = -1;  // -1: not asked for
+  std::string name;  // the channel as sent; empty once the topic says it
+  std::string join_ref;  // JSON text
   std::unique_ptr<Joining> joining;
   std::unique_ptr<std::set<std::uint64_t>> own;  // seqs of its own, while catching up and not echoed
 };
@@ -109,16 +109,16 @@ struct Connection {
   Closing closing = Closing::open;
   bool mail_told = false;
   bool dirty = false;
-  bool want_write = false;   // EPOLLOUT is set
-  bool want_read = true;     // EPOLLIN is set
+  bool want_write = false;  // EPOLLOUT is set
+  bool want_read = true;  // EPOLLIN is set
   bool peer_closed = false;  // its close frame or the end of its stream was read
   bool close_queued = false;
   std::uint16_t close_code = 1006;
   int fd = -1;
-  std::uint32_t pending = 0;      // publishes whose answer waits; it is not freed before
+  std::uint32_t pending = 0;  // publishes whose answer waits; it is not freed before
   std::uint32_t catching_up = 0;  // subs
-  std::uint32_t joining = 0;      // subs
-  std::uint32_t asked = 0;        // pushes that the gateway is to answer
+  std::uint32_t joining = 0;  // subs
+  std::uint32_t asked = 0;  // pushes that the gateway is to answer
   std::int64_t heard_us = 0;
   std::int64_t progress_us = 0;  // when the socket last took something
   Gcra publishes;
@@ -143,15 +143,15 @@ struct Topic {
   std::string log_key;
   Policy policy;
   std::string epoch;
-  std::uint64_t seq = 0;       // of the newest event that members may see
+  std::uint64_t seq = 0;  // of the newest event that members may see
   std::uint64_t assigned = 0;  // of the newest event that has a seq
-  std::int64_t ts_us = 0;      // of it
-  std::vector<Sub*> members;   // holes are null
+  std::int64_t ts_us = 0;  // of it
+  std::vector<Sub*> members;  // holes are null
   std::uint32_t member_count = 0;
   std::array<std::uint32_t, kWires> members_of{};
   std::uint64_t generation = 0;  // fan-outs so far
-  std::uint32_t jobs = 0;        // fan-outs under way
-  std::uint32_t waiting = 0;     // batches whose turn has not come
+  std::uint32_t jobs = 0;  // fan-outs under way
+  std::uint32_t waiting = 0;  // batches whose turn has not come
   std::uint32_t waiting_for_log = 0;  // of these
   bool told_idle = false;
   std::int64_t busy_us = 0;
@@ -159,7 +159,7 @@ struct Topic {
   Snapshot snapshot;
   Dedupe dedupe;
   Batch* logged_batch = nullptr;  // of this turn
-  Batch* quick_batch = nullptr;   // the same of what needs no log
+  Batch* quick_batch = nullptr;  // the same of what needs no log
   // what was published since the last record
   bool published_dirty = false;
   bool published_ids = false;

@@ -20,8 +20,8 @@ enum class AppendError { none, full /* [log] bytes_max */, io /* the disk */, fa
 
 struct LogOptions {
   int directory_fd = -1;  // of DATA/log; stays the caller's
-  int segment_fd = -1;    // of the newest segment; the writer's from now on, unless the constructor throws
-  int mark_fd = -1;       // of the mark, of at least 32 bytes; stays the caller's, who also holds its lock
+  int segment_fd = -1;  // of the newest segment; the writer's from now on, unless the constructor throws
+  int mark_fd = -1;  // of the mark, of at least 32 bytes; stays the caller's, who also holds its lock
   std::uint64_t segment_first = 0;
   std::uint64_t segment_size = 0;
   std::uint64_t segment_head_bytes = 0;
@@ -35,7 +35,7 @@ struct LogCounters {
   std::uint64_t writes = 0;
   std::uint64_t bytes = 0;
   std::uint64_t writes_failed = 0;  // by the disk
-  std::uint64_t writes_full = 0;    // refused for `limit`
+  std::uint64_t writes_full = 0;  // refused for `limit`
   std::uint64_t segments_begun = 0;
   std::uint64_t syncs = 0;  // rounds of fsync, not callers
 };

@@ -21,7 +21,7 @@ bool stores_in_place(int fd) noexcept {
   constexpr long kExt = 0xef53;  // ext2, ext3, ext4
   constexpr long kXfs = 0x58465342;
   constexpr long kTmpfs = 0x01021994;
-  struct statfs system {};
+  struct statfs system{};
   if (::fstatfs(fd, &system) != 0) return false;
   const long type = system.f_type;
   return type == kExt || type == kXfs || type == kTmpfs;
@@ -31,7 +31,7 @@ bool stores_in_place(int fd) noexcept {
 
 MarkFile::MarkFile(int fd) : fd_(::fcntl(fd, F_DUPFD_CLOEXEC, 0)) {
   if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "the mark");
-  struct stat file {};
+  struct stat file{};
   const bool whole = ::fstat(fd_, &file) == 0 && file.st_size >= static_cast<off_t>(kFileBytes);
   if (std::endian::native != std::endian::little || !whole || !stores_in_place(fd_)) return;
   void* memory = ::mmap(nullptr, kFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);

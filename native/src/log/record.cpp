@@ -53,8 +53,8 @@ bool append_channel_key(std::string& out, std::string_view app_id, std::string_v
 
 bool append_event_record(std::string& out, std::string_view channel_key, const EventView& event, bool id_given) {
   if (!all_fit({event.id, event.user_id, event.type})) return false;
-  const std::size_t size = kEventFixed + channel_key.size() + event.id.size() + event.user_id.size() +
-                           event.type.size() + event.data.size();
+  const std::size_t size =
+      kEventFixed + channel_key.size() + event.id.size() + event.user_id.size() + event.type.size() + event.data.size();
   if (size - kFrameBytes > kRecordBodyMax) return false;
   const std::size_t start = out.size();
   char fixed[kEventFixed];

@@ -34,8 +34,8 @@ void append_push(std::string& out, Serializer serializer, std::string_view join_
   }
 }
 
-void append_broadcast(std::string& out, Serializer serializer, std::string_view topic_json,
-                      std::string_view event_json, std::string_view payload) {
+void append_broadcast(std::string& out, Serializer serializer, std::string_view topic_json, std::string_view event_json,
+                      std::string_view payload) {
   append_push(out, serializer, "null", topic_json, event_json, payload);
 }
 

@@ -14,8 +14,8 @@ void append_reply(std::string& out, Serializer serializer, std::string_view join
                   std::string_view topic_json, bool ok, std::string_view response);
 void append_push(std::string& out, Serializer serializer, std::string_view join_ref, std::string_view topic_json,
                  std::string_view event_json, std::string_view payload);
-void append_broadcast(std::string& out, Serializer serializer, std::string_view topic_json,
-                      std::string_view event_json, std::string_view payload);
+void append_broadcast(std::string& out, Serializer serializer, std::string_view topic_json, std::string_view event_json,
+                      std::string_view payload);
 // `event_json`: "phx_close" or "phx_error" with quotes.
 void append_end(std::string& out, Serializer serializer, std::string_view join_ref, std::string_view topic_json,
                 std::string_view event_json);

@@ -24,9 +24,7 @@ class JsonCursor {
   // Takes what `peek` showed.
   void advance() noexcept { ++at_; }
 
-  bool at_end() noexcept {
-    return peek() == '\0' && at_ == end_;
-  }
+  bool at_end() noexcept { return peek() == '\0' && at_ == end_; }
 
   const char* at() const noexcept { return at_; }
 

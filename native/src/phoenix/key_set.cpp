@@ -46,9 +46,8 @@ bool KeySet::find_repeated() {
 }
 
 bool KeySet::find_repeated_by_order() {
-  std::sort(keys_.begin(), keys_.end(), [](std::string_view a, std::string_view b) {
-    return a.size() != b.size() ? a.size() < b.size() : a < b;
-  });
+  std::sort(keys_.begin(), keys_.end(),
+            [](std::string_view a, std::string_view b) { return a.size() != b.size() ? a.size() < b.size() : a < b; });
   return std::adjacent_find(keys_.begin(), keys_.end()) != keys_.end();
 }
 

@@ -83,8 +83,7 @@ const char* read_end(JsonCursor& cursor) noexcept {
 
 Decoded Decoder::decode_text(Serializer serializer, std::string_view frame, Message& message, Fault& fault) {
   JsonCursor cursor(frame);
-  const char* reason =
-      serializer == Serializer::v1 ? read_v1(cursor, frame.size(), message) : read_v2(cursor, message);
+  const char* reason = serializer == Serializer::v1 ? read_v1(cursor, frame.size(), message) : read_v2(cursor, message);
   if ((reason != nullptr || cursor.saw_non_ascii()) && !is_utf8(frame)) reason = kNotUtf8;
   if (reason == nullptr) return Decoded::message;
   fault = {kInvalidPayloadData, reason};
