@@ -227,7 +227,11 @@ void Loop::flush(Connection& conn) {
         if (done == replies.size()) counters_.frames_out.add(conn.turn->reply_count);
         replies.erase(0, done);
       }
-      if (!whole && !replies.empty()) {
+      if (!whole && with_replies && rest > 0 && !replies.empty()) {
+        // The first of them may have been begun. Nothing else waits, or it would have been sent before.
+        conn.outbox.put_begun({RunRef::of(replies), 0, static_cast<std::uint32_t>(replies.size())}, true);
+        replies.clear();
+      } else if (!whole && !replies.empty()) {
         if (!conn.outbox.put_control({RunRef::of(replies), 0, static_cast<std::uint32_t>(replies.size())})) {
           engine_.overflow(conn);
         }

@@ -60,9 +60,9 @@ bool Outbox::put_event(Overflow overflow, std::uint64_t topic, std::string_view 
   return true;
 }
 
-void Outbox::put_begun(Piece piece) {
-  event_bytes_ += piece.size;
-  add(std::move(piece), Sort::queued, 0, {});
+void Outbox::put_begun(Piece piece, bool control) {
+  (control ? control_bytes_ : event_bytes_) += piece.size;
+  add(std::move(piece), control ? Sort::control : Sort::queued, 0, {});
   begun_ = true;
 }
 

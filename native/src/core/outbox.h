@@ -60,7 +60,7 @@ class Outbox {
   bool put_control(Piece piece);
   bool put_event(Overflow overflow, std::uint64_t topic, std::string_view type, Piece piece);
   // The rest of a frame that the socket took the beginning of. Only where nothing waits.
-  void put_begun(Piece piece);
+  void put_begun(Piece piece, bool control = false);
 
   // The oldest pieces, for a write; `pieces` is filled with up to `room`.
   std::size_t peek(std::string_view* pieces, std::size_t room) const;
