@@ -176,7 +176,8 @@ class SimClient {
       hear_event(channel, message.payload);
     } else if (message.event == "phx_close" || message.event == "phx_error") {
       Channel& state = channels_[channel];
-      if (state.member && state.member->join_ref == message.join_ref) state.member.reset();
+      const std::string_view of = serializer_ == polyglot::Serializer::v1 ? message.ref : message.join_ref;
+      if (state.member && state.member->join_ref == of) state.member.reset();
     } else if (message.event == "signal" || message.event == "presence_diff") {
       if (!channels_[channel].member) fail(std::string(message.event) + " to who is no member of " + channel);
     }

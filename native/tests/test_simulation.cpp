@@ -309,7 +309,7 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
 TEST("a simulated world holds its promises on every seed") {
   const bool alone = std::getenv("POLYGLOT_SIM_SEED") != nullptr;
   const std::uint64_t first = setting("POLYGLOT_SIM_SEED", 1);
-  const std::uint64_t seeds = alone ? 1 : setting("POLYGLOT_SIM_SEEDS", 200);
+  const std::uint64_t seeds = alone ? 1 : setting("POLYGLOT_SIM_SEEDS", 150);
   int failed = 0;
   for (std::uint64_t seed = first; seed < first + seeds && failed < 5; ++seed) {
     const std::string failure = Simulation(seed).run();
