@@ -49,6 +49,7 @@ void Engine::run(const command::ConfigureApp& command) {
 }
 
 void Engine::run(const command::OpenTopic& command) {
+  if (app(command.app_id) == nullptr || topics_.contains(command.topic)) return;
   auto made = std::make_unique<Topic>();
   Topic& topic = *made;
   topic.id = command.topic;
@@ -308,6 +309,7 @@ void Engine::run(const command::Disconnect& command) {
 }
 
 void Engine::run(const command::OpenVirtual& command) {
+  if (app(command.app_id) == nullptr || connection(command.conn) != nullptr) return;
   const Wire wire = command.serializer == "phoenix-1.0.0"   ? Wire::mail_v1
                     : command.serializer == "phoenix-2.0.0" ? Wire::mail_v2
                     : command.serializer == "sse"           ? Wire::sse
