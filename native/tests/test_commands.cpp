@@ -1,11 +1,10 @@
 // Batches of commands: what the gateway writes is decoded field by field; a batch with a fault is refused as a whole.
 // That msgspec writes the same is tested from Python, through the library.
-#include "core/commands.h"
-
 #include <string>
 
 #include "check.h"
 #include "command_writer.h"
+#include "core/commands.h"
 
 namespace {
 

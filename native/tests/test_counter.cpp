@@ -1,7 +1,6 @@
 // Counters and the buckets of times.
-#include "core/counter.h"
-
 #include "check.h"
+#include "core/counter.h"
 #include "dice.h"
 
 namespace {

@@ -1,10 +1,9 @@
 // Ids that were given, against a plain list: polyglotd/channels/dedupe.py.
-#include "core/dedupe.h"
-
 #include <list>
 #include <string>
 
 #include "check.h"
+#include "core/dedupe.h"
 #include "dice.h"
 
 namespace {

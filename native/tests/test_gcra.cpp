@@ -1,10 +1,9 @@
 // Rates: polyglotd/limits/gcra.py. What is admitted is compared with the promise itself: over any time t at most
 // rate * t + burst, and a wait that was named is enough and no longer than needed.
-#include "core/gcra.h"
-
 #include <vector>
 
 #include "check.h"
+#include "core/gcra.h"
 #include "dice.h"
 
 namespace {

@@ -1,9 +1,8 @@
 // What the writer writes the reader reads, and bytes that are cut short or of another kind are refused.
-#include "core/msgpack.h"
-
 #include <string>
 
 #include "check.h"
+#include "core/msgpack.h"
 #include "dice.h"
 
 namespace {

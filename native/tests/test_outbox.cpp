@@ -1,12 +1,11 @@
 // The outbox against a model that is a plain list: the rules of polyglotd/channels/outbox.py and, beside them, what the
 // socket took half of.
-#include "core/outbox.h"
-
 #include <algorithm>
 #include <list>
 #include <string>
 
 #include "check.h"
+#include "core/outbox.h"
 #include "dice.h"
 
 namespace {

@@ -1,12 +1,11 @@
 // The window and the snapshot against plain models: polyglotd/channels/window.py and snapshot.py.
-#include "core/window.h"
-
 #include <deque>
 #include <map>
 #include <string>
 
 #include "check.h"
 #include "core/snapshot.h"
+#include "core/window.h"
 #include "dice.h"
 
 namespace {
@@ -18,7 +17,8 @@ KeptEvent event(std::uint64_t seq, std::int64_t ts_us, std::string_view type, st
   names.set("app", "room:1");
   std::string out = "#";
   const std::string data = "\"" + std::string(data_bytes, 'x') + "\"";
-  KeptEvent kept = append_kept_envelope(out, names, "evt", type, data, seq, "\"u\\n\"", ts_us, "2025-06-15T15:06:40.392056Z");
+  KeptEvent kept =
+      append_kept_envelope(out, names, "evt", type, data, seq, "\"u\\n\"", ts_us, "2025-06-15T15:06:40.392056Z");
   kept.run = RunRef::of(out);
   return kept;
 }
@@ -57,14 +57,13 @@ struct Model {
     return std::max(floor, last + 1 > reach ? last + 1 - reach : 0);
   }
   // The seqs of `page` of the reference.
-  std::pair<std::deque<std::uint64_t>, bool> page(std::optional<std::uint64_t> after, std::optional<std::uint64_t> before,
-                                                  std::size_t limit, std::size_t bytes_max, std::uint64_t oldest_) const {
+  std::pair<std::deque<std::uint64_t>, bool> page(std::optional<std::uint64_t> after,
+                                                  std::optional<std::uint64_t> before, std::size_t limit,
+                                                  std::size_t bytes_max, std::uint64_t oldest_) const {
     std::deque<std::uint64_t> seqs;
     std::size_t size = 0;
     bool more = false;
-    const auto wanted = [&](const Held& one) {
-      return (!before || one.seq < *before) && (!after || one.seq > *after);
-    };
+    const auto wanted = [&](const Held& one) { return (!before || one.seq < *before) && (!after || one.seq > *after); };
     const auto take = [&](const Held& one) {
       if (more || !wanted(one)) return;
       size += one.size;
@@ -81,7 +80,9 @@ struct Model {
       return {seqs, more};
     }
     for (auto at = held.rbegin(); at != held.rend(); ++at) take(*at);
-    std::uint64_t start = !seqs.empty() ? seqs.front() : before ? std::min(std::max(*before, first()), last + 1) : last + 1;
+    std::uint64_t start = !seqs.empty() ? seqs.front()
+                          : before      ? std::min(std::max(*before, first()), last + 1)
+                                        : last + 1;
     const std::uint64_t top = before ? std::min(*before, last + 1) : last + 1;
     return {seqs, std::min(start, top) > std::max<std::uint64_t>(1, oldest_)};
   }
