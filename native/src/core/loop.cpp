@@ -42,6 +42,10 @@ void Loop::turn(int wait_ms_max) {
   engine_.begin_turn(kernel_.wall_us(), kernel_.steady_us());
   sockets_paused_ = records_full();
   if (sockets_paused_) counters_.records_held_back.add();
+  // Before the commands are taken: who submits one from now on signals again, and that must last until the next turn.
+  for (int at = 0; at < count && drain_; ++at) {
+    if (ready[at].tag == kWakeTag || ready[at].tag == kSyncTag) drain_(ready[at].tag);
+  }
   run_commands();
   resume_held();
   for (int at = 0; at < count; ++at) dispatch(ready[at]);
@@ -97,11 +101,9 @@ void Loop::dispatch(const Ready& ready) {
     on_connection(*reinterpret_cast<Connection*>(ready.tag), ready);
     return;
   }
-  if (ready.tag == kWakeTag || ready.tag == kSyncTag) {
-    if (drain_) drain_(ready.tag);
-    if (ready.tag == kSyncTag) {
-      engine_.synced(synced_position_.load(std::memory_order_acquire), !sync_failed_.load(std::memory_order_acquire));
-    }
+  if (ready.tag == kWakeTag) return;
+  if (ready.tag == kSyncTag) {
+    engine_.synced(synced_position_.load(std::memory_order_acquire), !sync_failed_.load(std::memory_order_acquire));
     return;
   }
   const std::uint64_t id = ready.tag >> 4;
@@ -119,8 +121,11 @@ void Loop::dispatch(const Ready& ready) {
 }
 
 void Loop::synced(std::uint64_t position, bool ok) {
-  synced_position_.store(position, std::memory_order_release);
-  if (!ok) sync_failed_.store(true, std::memory_order_release);
+  if (ok) {
+    synced_position_.store(position, std::memory_order_release);
+  } else {
+    sync_failed_.store(true, std::memory_order_release);  // alone: nobody may take the position for one that is safe
+  }
 }
 
 void Loop::sync_wanted(std::uint64_t position) { wakers_.sync(position); }
@@ -184,7 +189,9 @@ void Loop::run_deadlines() {
   }
   while (due(progresses_, next)) {
     Connection* conn = engine_.connection(next.id);
-    if (conn == nullptr || !conn->want_write) continue;
+    if (conn == nullptr) continue;
+    conn->progress_due = conn->want_write;
+    if (!conn->want_write) continue;
     const std::int64_t deadline = conn->progress_us + settings_.send_progress_us;
     if (deadline > now) {
       progresses_.push_back({next.id, deadline});

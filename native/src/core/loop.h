@@ -91,6 +91,7 @@ class Loop final : public Sockets {
 
   // listeners and knocks
   void accept_from(std::uint64_t listener);
+  void pause_accepting(std::int64_t pause_us);
   void on_head(Knock& knock, bool hung_up);
   void begin_opening(Knock& knock, std::size_t head_size);
   void run(const command::Accept& command);

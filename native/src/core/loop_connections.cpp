@@ -21,7 +21,8 @@ void Loop::set_interest(Connection& conn, bool read, bool write) {
   if (conn.want_read == read && conn.want_write == write) return;
   if (write && !conn.want_write) {
     conn.progress_us = engine_.steady_us();
-    progresses_.push_back({conn.id, conn.progress_us + settings_.send_progress_us});
+    if (!conn.progress_due) progresses_.push_back({conn.id, conn.progress_us + settings_.send_progress_us});
+    conn.progress_due = true;
   }
   conn.want_read = read;
   conn.want_write = write;
@@ -38,7 +39,12 @@ void Loop::on_connection(Connection& conn, const Ready& ready) {
     conn.dirty = true;
     engine_.dirty().push_back(&conn);
   }
-  if (ready.readable && !sockets_paused_) read(conn);
+  if (!ready.readable) return;
+  if (!sockets_paused_) {
+    read(conn);
+  } else if (conn.want_read) {
+    hold_back(conn);  // else it would be ready again at once, and the loop spin until Python has drained
+  }
 }
 
 void Loop::read(Connection& conn) {

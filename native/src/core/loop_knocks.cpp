@@ -11,6 +11,7 @@ namespace polyglot {
 namespace {
 
 constexpr int kAcceptsATurn = 64;
+constexpr std::int64_t kFullPauseUs = 5'000;  // before accepting is tried again where Python has to drain first
 constexpr std::size_t kLingerBytes = 64 << 10;
 
 std::uint64_t listener_tag(std::size_t at) { return at << 4 | 2 << 1 | 1; }
@@ -33,7 +34,11 @@ void Loop::run(const command::StopAccepting&) {
 }
 
 void Loop::accept_from(std::uint64_t listener) {
-  if (listener >= listeners_.size() || sockets_paused_) return;
+  if (listener >= listeners_.size()) return;
+  if (sockets_paused_) {
+    pause_accepting(kFullPauseUs);
+    return;
+  }
   for (int left = kAcceptsATurn; left > 0; --left) {
     auto knock = std::make_unique<Knock>();
     knock->fd = kernel_.accept(listeners_[listener], knock->address);
@@ -41,10 +46,7 @@ void Loop::accept_from(std::uint64_t listener) {
       if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
       // No descriptors or memory left: others must close first.
       counters_.accepts_failed.add();
-      accept_again_us_ = engine_.steady_us() + settings_.accept_pause_us;
-      for (std::size_t at = 0; at < listeners_.size(); ++at) {
-        kernel_.rewatch(listeners_[at], listener_tag(at), false, false, false);
-      }
+      pause_accepting(settings_.accept_pause_us);
       return;
     }
     knock->id = next_knock_++;
@@ -64,6 +66,14 @@ void Loop::accept_from(std::uint64_t listener) {
     Knock& made = *knock;
     knocks_[made.id] = std::move(knock);
     on_head(made, false);  // mostly it is there already
+  }
+}
+
+// Ready again at once, a listener that nobody accepts from would make the loop spin.
+void Loop::pause_accepting(std::int64_t pause_us) {
+  accept_again_us_ = engine_.steady_us() + pause_us;
+  for (std::size_t at = 0; at < listeners_.size(); ++at) {
+    kernel_.rewatch(listeners_[at], listener_tag(at), false, false, false);
   }
 }
 

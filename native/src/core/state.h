@@ -111,6 +111,7 @@ struct Connection {
   bool dirty = false;
   bool want_write = false;  // EPOLLOUT is set
   bool want_read = true;  // EPOLLIN is set
+  bool progress_due = false;  // a look at `progress_us` is in the ring
   bool peer_closed = false;  // its close frame or the end of its stream was read
   bool close_queued = false;
   std::uint16_t close_code = 1006;
