@@ -206,6 +206,23 @@ async def test_what_the_window_lost_comes_from_history_without_a_gap(
         nursery.cancel_scope.cancel()
 
 
+async def test_who_is_asked_for_history_was_told_of_all_that_it_ends_with(open_rig: OpenRig) -> None:
+    """In the log's index nothing exists before it was told of: a page read too early would end too early."""
+    async with open_rig() as rig, open_client(rig.address) as ann:
+        del rig.automatic[NeedHistory]
+        for number in range(10):
+            channel = f"post:{number}"
+            topic = rig.open(channel)
+            await rig.publish_many(channel, 80, b'"%b"' % (b"x" * 16_000))
+            ref = await ann.push(channel, "phx_join", {"history": 80})
+            need = await rig.heard(NeedHistory)
+            told = [record.last_seq for record in rig.all_heard(Published) if record.topic == topic]
+            assert told, "what is only bookkeeping waits some ms for more, but not past this"
+            assert told[-1] >= need.until
+            rig.submit(Backfill(need.conn, need.sub, [], gone=True))
+            assert await ann.reply(ref)
+
+
 async def test_history_reaches_below_the_window_too(open_rig: OpenRig) -> None:
     async with open_rig() as rig, open_client(rig.address) as ann:
         await rig.publish_many("post:a", 200, b'"%b"' % (b"x" * 16_000))

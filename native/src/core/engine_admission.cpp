@@ -238,6 +238,7 @@ void Engine::complete_join(Sub& sub, const std::function<void(std::string&)>& ev
 
 void Engine::set_live(Sub& sub) {
   sub.stage = Sub::Stage::live;
+  sub.cursor = sub.topic->seq;  // a fan-out of these that has not come to it yet passes it by
   --sub.conn->catching_up;
   sub.own.reset();
 }
@@ -275,6 +276,7 @@ void Engine::go_live(Sub& sub) {
   const Window::Page rest = topic.window.after(after, kNoBound, topic.window.size(), kJoinBytesMax);
   const std::unique_ptr<std::set<std::uint64_t>> own = std::move(sub.own);
   set_live(sub);
+  if (conn.turn) settle_turn(conn);
   for (std::uint64_t seq = rest.first; seq < rest.end; ++seq) {
     if (own && own->contains(seq)) continue;
     const KeptEvent& event = topic.window.at(seq);
@@ -327,7 +329,8 @@ void Engine::push_views(Sub& sub, const std::vector<EventView>& events, std::siz
 
 void Engine::ask(Sub& sub, std::size_t limit, std::size_t bytes_max) {
   sub.asked = true;
-  const Topic& topic = *sub.topic;
+  Topic& topic = *sub.topic;
+  put_published(topic);  // who reads log and store for it must know of all that stands there
   records_.need_history(sub.conn->id, sub.id, topic.id, sub.cursor, topic.window.first() - 1, limit, bytes_max);
 }
 
