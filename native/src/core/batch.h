@@ -27,7 +27,7 @@ struct Entry {
   KeptEvent kept;                // events
   std::uint32_t payload_at = 0;  // in the frames of socket_v2: envelope or signal
   std::uint32_t payload_size = 0;
-  std::uint32_t type_at = 0;     // in `types`: what conflation goes by
+  std::uint32_t type_at = 0;     // a signal's, in `types`: what conflation goes by
   std::uint32_t type_size = 0;
 };
 
@@ -89,6 +89,7 @@ struct Fanout {
   bool control = false;        // a broadcast of the gateway: never gives way
   bool presence_only = false;  // of these
   std::uint32_t events = 0;    // entries that are no signals
+  std::uint64_t first_seq = 0;  // of these; 0: none
   std::array<RunRef, kWires> runs;
   std::array<std::vector<std::uint32_t>, kWires> ends;
   std::vector<Entry> entries;
@@ -101,6 +102,7 @@ struct Fanout {
   }
   std::uint32_t end_of(Wire wire, std::uint32_t entry) const { return ends[index_of(wire)][entry]; }
   std::string_view type(const Entry& entry) const {
+    if (entry.seq > 0) return entry.kept.type();
     return std::string_view(types).substr(entry.type_at, entry.type_size);
   }
 };

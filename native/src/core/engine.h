@@ -79,7 +79,9 @@ class Engine {
   // --- the end of a turn
   void end_turn();
   void synced(std::uint64_t position, bool ok);  // of a log that is `log_always`
-  bool has_work() const { return !jobs_.empty() || !synced_.empty() || (!paced_.empty() && !paced_waits_); }
+  bool has_work() const {
+    return answered_ || !jobs_.empty() || !synced_.empty() || (!paced_.empty() && !paced_waits_);
+  }
   bool waits_for_members() const { return paced_waits_; }  // look again within a millisecond
   std::vector<Connection*>& dirty() { return dirty_; }
   void settle_fresh(Connection& conn, const TurnOut::Fresh& fresh, std::size_t sent);
@@ -245,6 +247,7 @@ class Engine {
   std::int64_t wall_us_ = 0;
   std::int64_t steady_us_ = 0;
   std::int64_t next_sweep_us_ = 0;
+  bool answered_ = false;  // one that is not read may have waited for this: it can be looked at again
   bool log_failed_ = false;
   std::uint64_t released_end_ = 0;  // of the log: members have seen what stands before
   std::uint64_t told_ = 0;  // and Python was told of it

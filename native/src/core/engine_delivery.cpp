@@ -203,6 +203,8 @@ void Engine::offer(Sub& sub, const std::shared_ptr<Fanout>& fanout) {
   if (!run || conn.closing != Connection::Closing::open) return;
   if (fanout->control) {
     if (fanout->presence_only && !sub.sees_presence) return;
+    if (conn.turn)
+      settle_turn(conn);  // what is queued now must not overtake the turn's events, nor must what follows it
     const bool taken = conn.outbox.put_control({run, 0, run->size()});
     mark_dirty(conn);
     counters_.deliveries.add();
@@ -211,7 +213,7 @@ void Engine::offer(Sub& sub, const std::shared_ptr<Fanout>& fanout) {
   }
   const auto count = static_cast<std::uint32_t>(fanout->entries.size());
   const bool live = sub.stage == Sub::Stage::live;
-  if (live && sub.echo) {
+  if (live && sub.echo && (fanout->first_seq == 0 || fanout->first_seq > sub.cursor)) {
     put_range(conn, fanout, 0, count);
     fanout->topic->published_deliveries += fanout->events;
     return;
@@ -226,7 +228,7 @@ void Engine::offer(Sub& sub, const std::shared_ptr<Fanout>& fanout) {
       }
       continue;
     }
-    if (own) continue;
+    if (own || (entry.seq > 0 && entry.seq <= sub.cursor)) continue;  // its own, or had while it caught up
     put_range(conn, fanout, at, at + 1);
     if (entry.seq > 0) fanout->topic->published_deliveries += 1;
   }

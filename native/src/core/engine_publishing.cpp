@@ -333,10 +333,6 @@ std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::st
   entry.payload_at = static_cast<std::uint32_t>(batch.frames.size() - 1 - text_.size());  // before the bracket
   kept.at = entry.payload_at;
   entry.kept = std::move(kept);
-  if (topic.policy.overflow == Overflow::conflate) {
-    entry.type_at = append(batch.types, type);
-    entry.type_size = static_cast<std::uint32_t>(type.size());
-  }
   batch.entries.push_back(std::move(entry));
   batch.ends.push_back(static_cast<std::uint32_t>(batch.frames.size()));
   if (batch.first_seq == 0) batch.first_seq = seq;
@@ -467,6 +463,7 @@ void Engine::release(Batch& batch, const Commit& commit) {
       fanout->topic = &topic;
       fanout->overflow = topic.policy.overflow;
       fanout->events = batch.last_seq == 0 ? 0 : static_cast<std::uint32_t>(batch.last_seq - batch.first_seq + 1);
+      fanout->first_seq = batch.first_seq;
       fanout->entries = std::move(batch.entries);
       fanout->types = std::move(batch.types);
       build_runs(*fanout, run, std::move(batch.ends));
@@ -499,7 +496,7 @@ void Engine::answer(const Batch& batch, const Answer& answer, const Refusal* ref
     return;
   }
   Connection& conn = *answer.conn;
-  --conn.pending;
+  if (--conn.pending == 0 && !conn.want_read) answered_ = true;
   if (conn.closing != Connection::Closing::open) return;
   const std::string_view join_ref = part(batch.arena, answer.refs_at, answer.join_ref_size);
   const std::string_view ref = part(batch.arena, answer.refs_at + answer.join_ref_size, answer.ref_size);

@@ -9,6 +9,18 @@
 
 namespace polyglot {
 
+namespace {
+
+// A window has no gaps and ends at the newest event. What doesn't, be it empty, is left to the store.
+bool continues_to(const std::vector<EventView>& events, std::uint64_t seq) {
+  for (auto event = events.rbegin(); event != events.rend(); ++event, --seq) {
+    if (event->seq != seq || seq == 0) return false;
+  }
+  return !events.empty();
+}
+
+}  // namespace
+
 Engine::Engine(const EngineSettings& settings, LogWriter* log, Records& records, Counters& counters, Sockets& sockets,
                std::function<std::int64_t()> steady_now)
     : settings_(settings),
@@ -22,6 +34,7 @@ Engine::~Engine() = default;
 
 void Engine::begin_turn(std::int64_t wall_us, std::int64_t steady_us) {
   ++turn_;
+  answered_ = false;
   wall_us_ = wall_us;
   steady_us_ = steady_us;
   if (next_sweep_us_ == 0) next_sweep_us_ = steady_us + settings_.topic_sweep_us;
@@ -69,7 +82,7 @@ void Engine::run(const command::OpenTopic& command) {
   topic.window.begin(command.seq, command.policy.history_events, command.policy.history_s);
   topic.snapshot.rebound(static_cast<std::size_t>(topic.app->types_per_ticker));
   touch(topic);
-  if (!command.window.empty()) {
+  if (continues_to(command.window, command.seq)) {
     topic.window.clear(command.window[0].seq - 1);
     std::string envelopes;
     std::vector<KeptEvent> kept;
