@@ -68,6 +68,7 @@ struct Batch {
   std::uint64_t log_from = 0;  // of its records in the commit's
   std::uint64_t log_to = 0;
   std::uint64_t data_bytes = 0;
+  std::size_t waiting_bytes = 0;  // what it counts for while it waits for the log
   std::uint64_t first_seq = 0;
   std::uint64_t last_seq = 0;
   std::int64_t last_ts_us = 0;

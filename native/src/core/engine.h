@@ -78,7 +78,8 @@ class Engine {
 
   // --- the end of a turn
   void end_turn();
-  void synced(std::uint64_t position, bool ok);  // of a log that is `log_always`
+  // Of a log that is `log_always`: all before `position` is durable; not `ok`: and nothing else ever will be.
+  void synced(std::uint64_t position, bool ok);
   bool has_work() const {
     return answered_ || !jobs_.empty() || !synced_.empty() || (!paced_.empty() && !paced_waits_);
   }
@@ -155,6 +156,8 @@ class Engine {
                     const command::PublishItem& item);
   bool check_content(Sub& sub, const Message& message, Content& content, Refusal& refusal);
   bool take_rate(Connection& conn, Refusal& refusal);
+  bool log_has_room(std::size_t size, Refusal& refusal) const;
+  void waits_no_more(const Batch& batch);
   Batch& batch_of(Topic& topic, bool logged);
   std::uint64_t add_event(Topic& topic, Batch& batch, bool logged, std::string_view type, std::string_view data,
                           std::string_view id, std::string_view user_id, std::uint64_t origin);
@@ -224,6 +227,7 @@ class Engine {
   Commit logged_;  // of this turn
   std::deque<Commit> unsynced_;
   std::deque<Commit> synced_;
+  std::size_t log_waiting_ = 0;  // bytes of events that have a seq and that nobody may see yet
   std::deque<std::shared_ptr<Fanout>> jobs_;
   std::shared_ptr<Fanout> current_;  // the one that is being served
   std::vector<std::shared_ptr<Fanout>> finished_;

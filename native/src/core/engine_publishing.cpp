@@ -21,6 +21,7 @@ constexpr std::int64_t kPacedPatienceUs = 5'000;  // for members to take what th
 constexpr std::size_t kPacedMembersSeen = 256;    // topics with more are slow enough by themselves
 constexpr std::size_t kPacedWaitingBytes = 64 << 20;  // eight of the largest batches
 constexpr std::size_t kEnvelopeBytes = 512;           // what an event's envelope counts for beside its data
+constexpr std::size_t kLogWaitingBytes = 64 << 20;    // over all apps: some seconds of a disk that does not answer
 
 std::uint32_t append(std::string& arena, std::string_view text) {
   const auto at = static_cast<std::uint32_t>(arena.size());
@@ -103,7 +104,7 @@ void Engine::publish(Sub& sub, const Message& message) {
     answer.duplicate = true;
     answer.seq = known->seq;
     answer.ts_us = known->ts_us;
-  } else if (!take_rate(conn, refusal)) {
+  } else if (!take_rate(conn, refusal) || (logged && !log_has_room(content.data.size(), refusal))) {
     refuse_message(conn, sub.join_ref, message, refusal);
     return;
   }
@@ -253,6 +254,14 @@ void Engine::publish_item(const std::shared_ptr<PublishRequest>& request, std::u
   } else if (static_cast<std::int64_t>(item.data.size()) > found->second->app->payload_bytes) {
     refusal = too_large(found->second->app->payload_bytes);
   }
+  const Dedupe::Known* known = nullptr;
+  bool logged = false;
+  if (refusal.reason.empty()) {
+    Topic& topic = *found->second;
+    logged = topic.is_logged();
+    known = item.id.empty() ? nullptr : topic.dedupe.find(item.user_id, item.id, wall_us_);
+    if (known == nullptr && logged) log_has_room(item.data.size(), refusal);
+  }
   if (!refusal.reason.empty()) {
     counters_.count_refusal(refusal.reason);
     result = result_of(refusal);
@@ -260,10 +269,9 @@ void Engine::publish_item(const std::shared_ptr<PublishRequest>& request, std::u
     return;
   }
   Topic& topic = *found->second;
-  const bool logged = topic.is_logged();
   Batch& batch = batch_of(topic, logged);
   result.accepted = true;
-  if (const Dedupe::Known* known = item.id.empty() ? nullptr : topic.dedupe.find(item.user_id, item.id, wall_us_)) {
+  if (known != nullptr) {
     counters_.duplicates.add();
     result.duplicate = true;
     result.id = item.id;
@@ -285,6 +293,12 @@ void Engine::finish_item(const Answer& answer) {
 }
 
 // --- both
+
+bool Engine::log_has_room(std::size_t size, Refusal& refusal) const {
+  if (log_waiting_ + size + kEnvelopeBytes <= kLogWaitingBytes) return true;
+  refusal = unavailable("too many events wait for the log");
+  return false;
+}
 
 Batch& Engine::batch_of(Topic& topic, bool logged) {
   Batch*& batch = logged ? topic.logged_batch : topic.quick_batch;
@@ -357,6 +371,8 @@ std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::st
     if (batch.log_to == batch.log_from) batch.log_from = logged_.records.size();
     append_event_record(logged_.records, topic.log_key, event, id_given);
     batch.log_to = logged_.records.size();
+    batch.waiting_bytes += data.size() + kEnvelopeBytes;
+    log_waiting_ += data.size() + kEnvelopeBytes;
   }
   return seq;
 }
@@ -403,14 +419,21 @@ void Engine::commit() {
 
 void Engine::synced(std::uint64_t position, bool ok) {
   log_failed_ = log_failed_ || !ok;
-  while (!unsynced_.empty() && (!ok || unsynced_.front().end <= position)) {
-    if (ok) {
-      synced_.push_back(std::move(unsynced_.front()));
-    } else {
-      refuse_commit(unsynced_.front(), refusal_of(AppendError::failed));
-    }
+  while (!unsynced_.empty() && unsynced_.front().end <= position) {
+    synced_.push_back(std::move(unsynced_.front()));
     unsynced_.pop_front();
   }
+  if (ok) return;
+  while (!unsynced_.empty()) {
+    refuse_commit(unsynced_.front(), refusal_of(AppendError::failed));
+    unsynced_.pop_front();
+  }
+}
+
+void Engine::waits_no_more(const Batch& batch) {
+  --batch.topic->waiting;
+  if (batch.logged) --batch.topic->waiting_for_log;
+  log_waiting_ -= batch.waiting_bytes;
 }
 
 // Nothing of it was seen by anybody: its seqs are free again.
@@ -418,8 +441,7 @@ void Engine::refuse_commit(Commit& commit, const Refusal& refusal) {
   for (auto at = commit.batches.rbegin(); at != commit.batches.rend(); ++at) {
     Batch& batch = **at;
     Topic& topic = *batch.topic;
-    --topic.waiting;
-    if (batch.logged) --topic.waiting_for_log;
+    waits_no_more(batch);
     if (batch.epoch == topic.epoch) {
       if (batch.first_seq > 0) topic.assigned = std::min(topic.assigned, batch.first_seq - 1);
       for (const GivenId& given : batch.ids) topic.dedupe.forget(given.user_id, given.id, given.seq);
@@ -435,8 +457,7 @@ void Engine::release(Commit& commit) {
 
 void Engine::release(Batch& batch, const Commit& commit) {
   Topic& topic = *batch.topic;
-  --topic.waiting;
-  if (batch.logged) --topic.waiting_for_log;
+  waits_no_more(batch);
   if (batch.epoch != topic.epoch) {
     const Refusal refusal = unavailable("the channel began a new epoch meanwhile");
     for (const Answer& waiting : batch.answers) answer(batch, waiting, &refusal);

@@ -212,16 +212,19 @@ void Engine::run(const command::ReadWindow& command) {
 // --- what was published, by position
 
 void Engine::note_published(Topic& topic, const Batch& batch, const Commit& commit) {
-  if (topic.published_dirty && topic.published_first > topic.seq) put_published(topic);  // of deliveries alone
+  const bool in_log = commit.end > 0;
+  if (topic.published_dirty && (topic.published_first > topic.seq || in_log != (topic.published_end > 0))) {
+    put_published(topic);  // of deliveries alone, or of a kind that was logged or not
+  }
   if (!topic.published_dirty) {
     topic.published_dirty = true;
     topic.published_first = batch.first_seq;
-    topic.published_start = commit.end > 0 ? commit.position + batch.log_from : 0;
+    topic.published_start = in_log ? commit.position + batch.log_from : 0;
     topic.published_size = 0;
     topic.published_ids = false;
     published_.push_back(&topic);
   }
-  topic.published_end = commit.end > 0 ? commit.position + batch.log_to : 0;
+  topic.published_end = in_log ? commit.position + batch.log_to : 0;
   topic.published_size += batch.data_bytes;
   topic.published_ids = topic.published_ids || !batch.ids.empty();
 }
