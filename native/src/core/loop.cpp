@@ -61,8 +61,8 @@ int Loop::wait_ms(int wait_ms_max) const {
   if (engine_.has_work()) return 0;
   if (records_full() || engine_.waits_for_members()) return std::min(wait_ms_max, 1);
   std::int64_t due = engine_.next_due_us();
-  for (const Ring<Due>* ring : {&heads_, &openings_due_, &lingers_, &silences_, &closes_, &mails_, &progresses_}) {
-    if (!ring->empty()) due = std::min(due, ring->front().at_us);
+  for (const Deadlines* all : {&heads_, &openings_due_, &lingers_, &silences_, &closes_, &mails_, &progresses_}) {
+    if (!all->empty()) due = std::min(due, all->front().at_us);
   }
   if (accept_again_us_ > 0) due = std::min(due, accept_again_us_);
   if (published_since_us_ > 0) due = std::min(due, published_since_us_ + settings_.bookkeeping_us);
@@ -132,10 +132,10 @@ void Loop::sync_wanted(std::uint64_t position) { wakers_.sync(position); }
 
 void Loop::run_deadlines() {
   const std::int64_t now = engine_.steady_us();
-  const auto due = [now](Ring<Due>& ring, Due& next) {
-    if (ring.empty() || ring.front().at_us > now) return false;
-    next = ring.front();
-    ring.pop_front();
+  const auto due = [now](Deadlines& all, Due& next) {
+    if (all.empty() || all.front().at_us > now) return false;
+    next = all.front();
+    all.pop();
     return true;
   };
   Due next;
@@ -167,9 +167,9 @@ void Loop::run_deadlines() {
     if (conn == nullptr) continue;
     const std::int64_t deadline = conn->heard_us + settings_.silence_us;
     if (deadline > now) {
-      silences_.push_back({next.id, deadline});
+      silences_.push({next.id, deadline});
     } else if (sockets_paused_ || !conn->want_read) {  // it is not listened to: silence is no fault
-      silences_.push_back({next.id, now + settings_.silence_us});
+      silences_.push({next.id, now + settings_.silence_us});
     } else {
       std::string seconds = std::to_string(settings_.silence_us / 1'000'000);
       if (settings_.silence_us % 1'000'000 != 0) {
@@ -194,7 +194,7 @@ void Loop::run_deadlines() {
     if (!conn->want_write) continue;
     const std::int64_t deadline = conn->progress_us + settings_.send_progress_us;
     if (deadline > now) {
-      progresses_.push_back({next.id, deadline});
+      progresses_.push({next.id, deadline});
     } else {
       lose(*conn);
     }

@@ -9,10 +9,10 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/deadlines.h"
 #include "core/engine.h"
 #include "core/kernel.h"
 #include "core/queues.h"
-#include "core/ring.h"
 
 namespace polyglot {
 
@@ -77,10 +77,6 @@ class Loop final : public Sockets {
     std::string key;
     std::string last_words;
   };
-  struct Due {
-    std::uint64_t id = 0;
-    std::int64_t at_us = 0;
-  };
 
   int wait_ms(int wait_ms_max) const;
   void run_commands();
@@ -132,8 +128,7 @@ class Loop final : public Sockets {
   std::uint64_t next_conn_ = 1;
   std::size_t heads_waiting_ = 0;
 
-  // each in the order of their deadlines, for each has one length
-  Ring<Due> heads_, openings_due_, lingers_, silences_, closes_, mails_, progresses_;
+  Deadlines heads_, openings_due_, lingers_, silences_, closes_, mails_, progresses_;
   std::vector<std::uint64_t> held_;
   std::vector<Connection*> flushing_;
   std::vector<std::unique_ptr<CommandBatch>> batches_;

@@ -21,7 +21,7 @@ void Loop::set_interest(Connection& conn, bool read, bool write) {
   if (conn.want_read == read && conn.want_write == write) return;
   if (write && !conn.want_write) {
     conn.progress_us = engine_.steady_us();
-    if (!conn.progress_due) progresses_.push_back({conn.id, conn.progress_us + settings_.send_progress_us});
+    if (!conn.progress_due) progresses_.push({conn.id, conn.progress_us + settings_.send_progress_us});
     conn.progress_due = true;
   }
   conn.want_read = read;
@@ -266,7 +266,7 @@ void Loop::after_flush(Connection& conn) {
     }
     // An answer could not be read after a fault: the peer is not to wait for us.
     if (conn.reader.is_over()) kernel_.shut_write(conn.fd);
-    closes_.push_back({conn.id, engine_.steady_us() + settings_.close_us});
+    closes_.push({conn.id, engine_.steady_us() + settings_.close_us});
     set_interest(conn, true, false);
     return;
   }
@@ -278,13 +278,13 @@ void Loop::after_flush(Connection& conn) {
 
 void Loop::closing_began(Connection& conn) {
   if (is_socket(conn.wire)) {
-    closes_.push_back({conn.id, engine_.steady_us() + settings_.close_us});
+    closes_.push({conn.id, engine_.steady_us() + settings_.close_us});
     return;
   }
   if (conn.outbox.empty()) {
     engine_.gone(conn);
   } else {
-    mails_.push_back({conn.id, engine_.steady_us() + settings_.close_us});
+    mails_.push({conn.id, engine_.steady_us() + settings_.close_us});
   }
 }
 

@@ -53,7 +53,7 @@ void Loop::accept_from(std::uint64_t listener) {
     if (heads_waiting_ >= settings_.heads_waiting_max) {  // who has waited longest makes room
       while (!heads_.empty()) {
         const Due oldest = heads_.front();
-        heads_.pop_front();
+        heads_.pop();
         const auto found = knocks_.find(oldest.id);
         if (found == knocks_.end() || found->second->phase != Knock::Phase::head) continue;
         drop(*found->second);
@@ -61,7 +61,7 @@ void Loop::accept_from(std::uint64_t listener) {
       }
     }
     kernel_.watch(knock->fd, knock_tag(knock->id), true, false, true);
-    heads_.push_back({knock->id, engine_.steady_us() + settings_.head_deadline_us});
+    heads_.push({knock->id, engine_.steady_us() + settings_.head_deadline_us});
     ++heads_waiting_;
     Knock& made = *knock;
     knocks_[made.id] = std::move(knock);
@@ -141,7 +141,7 @@ void Loop::begin_opening(Knock& knock, std::size_t size) {
   knock.serializer = upgrade.serializer;
   knock.conn = next_conn_++;
   openings_[knock.conn] = knock.id;
-  openings_due_.push_back({knock.id, engine_.steady_us() + settings_.accept_deadline_us});
+  openings_due_.push({knock.id, engine_.steady_us() + settings_.accept_deadline_us});
   records_.connect(knock.conn, upgrade.query, upgrade.headers, knock.address);
 }
 
@@ -157,7 +157,7 @@ void Loop::run(const command::Accept& command) {
   conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kEnvelopeBytes);
   engine_.put_control(conn, accept_answer(knock.key, knock.sub_protocol));
   kernel_.watch(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false);
-  silences_.push_back({conn.id, engine_.steady_us() + settings_.silence_us});
+  silences_.push({conn.id, engine_.steady_us() + settings_.silence_us});
   knocks_.erase(knock.id);
 }
 
@@ -185,7 +185,7 @@ void Loop::finish(Knock& knock, std::string last_words) {
   knock.phase = Knock::Phase::linger;
   knock.last_words = std::move(last_words);
   knock.linger_room = kLingerBytes;
-  lingers_.push_back({knock.id, engine_.steady_us() + settings_.linger_us});
+  lingers_.push({knock.id, engine_.steady_us() + settings_.linger_us});
   on_linger(knock);
 }
 
