@@ -94,6 +94,7 @@ bool Engine::put_control(Connection& conn, std::string_view frame) {
   if (conn.turn) settle_turn(conn);
   const bool taken = conn.outbox.put_control({RunRef::of(frame), 0, static_cast<std::uint32_t>(frame.size())});
   mark_dirty(conn);
+  check_slow(conn);
   return taken;
 }
 
