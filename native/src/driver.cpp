@@ -201,6 +201,8 @@ int plg_wake_fd(const plg_driver* driver) { return driver->wake_python.fd(); }
 ptrdiff_t plg_take_records(plg_driver* driver, const void** records, size_t* size) {
   driver->wake_python.clear();
   const uint32_t count = driver->up.take(driver->taken);
+  // What `clear` took away may have been the last signal ever, and these records are not what it was about.
+  if (driver->dead.load(std::memory_order_acquire)) driver->wake_python.signal();
   *records = driver->taken.data();
   *size = driver->taken.size();
   if (count == 0 && driver->dead.load(std::memory_order_acquire)) return PLG_FAILED;
