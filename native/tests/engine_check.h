@@ -44,9 +44,9 @@ class EngineTestAccess {
     return {};
   }
   static bool is_empty(const Engine& engine) {
-    return engine.connections_.empty() && engine.dead_.empty() && engine.asked_.empty() && engine.jobs_.empty() &&
-           engine.unsynced_.empty() && engine.synced_.empty() && engine.paced_.empty() && engine.finished_.empty() &&
-           engine.overflowed_.empty() && engine.quick_.empty() && engine.logged_.empty();
+    return engine.connections_.empty() && engine.dead_.empty() && engine.asked_.empty() && engine.jobs_apps_.empty() &&
+           engine.unsynced_.empty() && engine.synced_.empty() && engine.paced_apps_.empty() &&
+           engine.finished_.empty() && engine.overflowed_.empty() && engine.quick_.empty() && engine.logged_.empty();
   }
 };
 

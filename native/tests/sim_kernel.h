@@ -76,7 +76,7 @@ class SimKernel final : public polyglot::Kernel {
       one.hung_up = entry.hang_up && ended;
       if (one.readable || one.writable || one.hung_up || one.broken) found.push_back(one);
     }
-    for (std::size_t at = found.size(); at > 1; --at) std::swap(found[at - 1], found[dice_.below(at)]);
+    for (std::size_t at = found.size(); !calm_ && at > 1; --at) std::swap(found[at - 1], found[dice_.below(at)]);
     if (!calm_ && dice_.one_in(4)) found.resize(dice_.below(found.size() + 1));
     for (const polyglot::Ready& one : found) {
       if (count < kReadyMax) ready[count++] = one;

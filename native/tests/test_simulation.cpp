@@ -69,6 +69,9 @@ class Simulation {
     if (dice_.one_in(4)) settings.engine.app_queued_bytes_max = 256 << 10;
     if (dice_.one_in(4)) settings.records_unread_max = 8;
     if (dice_.one_in(4)) settings.app_turn_messages = 2;
+    if (dice_.one_in(4)) settings.app_turn_bytes = 500;
+    if (dice_.one_in(2)) settings.app_alone_times = 1;
+    if (dice_.one_in(4)) settings.waiting_turn_bytes = 100;
     if (dice_.one_in(4)) settings.heads_waiting_max = 3;
     return settings;
   }

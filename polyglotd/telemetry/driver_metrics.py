@@ -27,6 +27,7 @@ _COUNTERS = {
     "log_refused_total": "Events that were refused because the log took no more.",
     "accepts_failed_total": "Connections that the kernel could not give us.",
     "records_held_back_total": "Turns in which no socket was read, for Python was behind.",
+    "shares_held_back_total": "Sockets that were not read, for Python was behind and their app kept it busiest.",
 }
 _APP_COUNTERS = {
     "events_total": "Events of an app that were admitted.",

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -74,6 +75,24 @@ struct Batch {
   std::int64_t last_ts_us = 0;
 };
 
+// An item of a large `Publish`, which members get bit by bit.
+struct PacedItem {
+  std::shared_ptr<PublishRequest> request;
+  std::uint32_t place = 0;
+  std::uint64_t topic = 0;
+  std::string type, data, id, user_id;
+};
+
+// What one app's gateway publishes wait for.
+struct Pace {
+  std::deque<PacedItem> items;
+  std::size_t waiting = 0;  // bytes of these
+  std::int64_t last_us = 0;  // when some were published
+  std::uint64_t turn = 0;    // in which these count what was published
+  std::size_t events = 0;
+  std::size_t bytes = 0;
+};
+
 // All batches of a turn that share a write to the log, or need none.
 struct Commit {
   std::vector<std::unique_ptr<Batch>> batches;
@@ -97,6 +116,7 @@ struct Fanout {
   std::string types;
   std::uint64_t generation = 0;
   std::size_t next = 0;  // member to go on with
+  std::size_t bytes = 0;  // of its frames, of the largest sort
 
   std::uint32_t begin_of(Wire wire, std::uint32_t entry) const {
     return entry == 0 ? 0 : ends[index_of(wire)][entry - 1];

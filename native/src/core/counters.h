@@ -52,7 +52,8 @@ struct Counters {
   Counter connections, subscriptions, topics;
   Counter connects, handshakes_refused, accepts_failed, frames_in, frames_out, bytes_in, bytes_out;
   Counter events, signals, deliveries, duplicates, slow_consumers;
-  Counter turns, wakes, writes, reads, log_writes, log_refused, records_unread_bytes, records_held_back;
+  Counter turns, wakes, writes, reads, log_writes, log_refused, records_unread_bytes, records_held_back,
+      shares_held_back;
   std::array<Counter, kReasons.size()> refused;
   OutboxTally outboxes;
   std::array<Histogram, 5> latency;  // by kind: room, ticker, match, post, others

@@ -84,6 +84,7 @@ void append_counters(std::string& out, const Counters& counters) {
       {"accepts_failed_total", &counters.accepts_failed},
       {"records_unread_bytes", &counters.records_unread_bytes},
       {"records_held_back_total", &counters.records_held_back},
+      {"shares_held_back_total", &counters.shares_held_back},
   };
   constexpr std::string_view kKinds[] = {"room", "ticker", "match", "post", "other"};
   MsgpackWriter writer(out);

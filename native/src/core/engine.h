@@ -71,6 +71,9 @@ class Engine {
   void drained(Connection& conn);  // it has room again: who catches up goes on
   bool put_control(Connection& conn, std::string_view frame);  // one that is ready to travel
   bool may_be_read(const Connection& conn) const;
+  // Of the turn that is: what an app has had, and whether its fan-outs under way are enough for now.
+  Spent& spent(App& app) const;
+  bool is_behind(const App& app) const { return app.jobs.size() >= kJobsMax || app.jobs_bytes >= kJobsBytesMax; }
   template <typename Visit>
   void each_connection(Visit visit) {
     for (auto& [id, conn] : connections_) visit(*conn);
@@ -80,9 +83,7 @@ class Engine {
   void end_turn();
   // Of a log that is `log_always`: all before `position` is durable; not `ok`: and nothing else ever will be.
   void synced(std::uint64_t position, bool ok);
-  bool has_work() const {
-    return answered_ || !jobs_.empty() || !synced_.empty() || (!paced_.empty() && !paced_waits_);
-  }
+  bool has_work() const { return answered_ || !jobs_apps_.empty() || !synced_.empty() || paced_ready_; }
   bool waits_for_members() const { return paced_waits_; }  // look again within a millisecond
   std::vector<Connection*>& dirty() { return dirty_; }
   void settle_fresh(Connection& conn, const TurnOut::Fresh& fresh, std::size_t sent);
@@ -95,6 +96,10 @@ class Engine {
   bool has_published() const { return !published_.empty(); }
 
  private:
+  static constexpr std::size_t kServedAtOnce = 256;  // members of a topic that a turn serves, unless they get much
+  static constexpr std::size_t kJobsMax = 64;  // fan-outs of one app; beyond, its sockets are not read
+  static constexpr std::size_t kJobsBytesMax = 4 << 20;
+
   // commands.cpp of the engine
   void run(const command::ConfigureApp& command);
   void run(const command::Accept&) {}
@@ -158,11 +163,15 @@ class Engine {
   bool take_rate(Connection& conn, Refusal& refusal);
   bool log_has_room(std::size_t size, Refusal& refusal) const;
   void waits_no_more(const Batch& batch);
+  void spend(const Topic& topic, std::size_t frame_bytes) const;
   Batch& batch_of(Topic& topic, bool logged);
   std::uint64_t add_event(Topic& topic, Batch& batch, bool logged, std::string_view type, std::string_view data,
                           std::string_view id, std::string_view user_id, std::uint64_t origin);
   void run_paced();
-  bool may_publish_now(const Topic& topic, std::size_t size) const;
+  std::size_t run_paced(App& app);
+  Pace& pace_of(App& app) const;
+  static void count_paced(Pace& pace, std::size_t size);
+  bool may_publish_now(const Pace& pace, const Topic& topic, std::size_t size) const;
   bool members_are_behind(const Topic& topic) const;
   void commit();
   void refuse_commit(Commit& commit, const Refusal& refusal);
@@ -228,21 +237,12 @@ class Engine {
   std::deque<Commit> unsynced_;
   std::deque<Commit> synced_;
   std::size_t log_waiting_ = 0;  // bytes of events that have a seq and that nobody may see yet
-  std::deque<std::shared_ptr<Fanout>> jobs_;
+  std::deque<App*> jobs_apps_;  // with fan-outs under way, in the order of their slices
   std::shared_ptr<Fanout> current_;  // the one that is being served
   std::vector<std::shared_ptr<Fanout>> finished_;
-  struct PacedItem {
-    std::shared_ptr<PublishRequest> request;
-    std::uint32_t place;
-    std::uint64_t topic;
-    std::string type, data, id, user_id;
-  };
-  std::deque<std::unique_ptr<PacedItem>> paced_;  // of large batches: members get them bit by bit
-  bool paced_waits_ = false;  // for members that are behind
-  std::int64_t paced_us_ = 0;  // when some were last published
-  std::size_t paced_waiting_ = 0;  // bytes of these
-  std::size_t paced_events_ = 0;  // in this turn
-  std::size_t paced_bytes_ = 0;
+  std::deque<App*> paced_apps_;  // of which items wait, in the order in which they go on
+  bool paced_ready_ = false;  // some may go on in the next turn
+  bool paced_waits_ = false;  // some for members that are behind
   std::vector<Connection*> overflowed_;
 
   std::uint64_t next_sub_ = 1;

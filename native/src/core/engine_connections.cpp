@@ -48,6 +48,11 @@ Connection* Engine::open_connection(std::uint64_t id) {
   return conn != nullptr && conn->closing == Connection::Closing::open ? conn : nullptr;
 }
 
+Spent& Engine::spent(App& app) const {
+  if (app.spent.turn != turn_) app.spent = Spent{turn_, 0, 0};
+  return app.spent;
+}
+
 bool Engine::may_be_read(const Connection& conn) const {
   return conn.abuse.paused_until_us() <= steady_us_ && conn.outbox.control_bytes() <= settings_.high_water &&
          conn.pending < kPendingMax;

@@ -11,8 +11,12 @@ namespace polyglot {
 
 namespace {
 
-constexpr std::size_t kSliceMembers = 64;   // of topics with more, in one turn
-constexpr std::size_t kSmallMembers = 256;  // topics with no more are served at once
+constexpr std::size_t kSliceMembers = 64;  // of topics with more than are served at once, in one turn
+constexpr std::size_t kSliceBytes = 1 << 20;  // of all their frames together; one member gets any size
+
+std::size_t members_of_a_slice(const Fanout& fanout, std::size_t most) {
+  return std::clamp<std::size_t>(kSliceBytes / std::max<std::size_t>(1, fanout.bytes), 1, most);
+}
 
 void append_framed(std::string& out, std::string_view head, std::string_view payload, std::string_view tail) {
   char frame_head[kFrameHeadBytesMax];
@@ -129,17 +133,23 @@ void Engine::run(const command::Broadcast& command) {
   begin_fanout(fanout);
 }
 
-// Serves few members at once, and begins to serve many.
+// Serves few members at once, and begins to serve many, or few with much.
 void Engine::begin_fanout(const std::shared_ptr<Fanout>& fanout) {
   Topic& topic = *fanout->topic;
   ++topic.jobs;
-  if (topic.jobs == 1 && topic.members.size() <= kSmallMembers) {
+  for (const RunRef& run : fanout->runs) {
+    if (run) fanout->bytes = std::max<std::size_t>(fanout->bytes, run->size());
+  }
+  if (topic.jobs == 1 && topic.members.size() <= std::min(kServedAtOnce, members_of_a_slice(*fanout, kServedAtOnce))) {
     current_ = fanout;
     run_slice(*fanout, topic.members.size());
     current_.reset();
     return;
   }
-  jobs_.push_back(fanout);
+  App& app = *topic.app;
+  if (app.jobs.empty()) jobs_apps_.push_back(&app);
+  app.jobs.push_back(fanout);
+  app.jobs_bytes += fanout->bytes;
 }
 
 // True: done.
@@ -165,35 +175,22 @@ bool Engine::run_slice(Fanout& fanout, std::size_t members) {
   return true;
 }
 
+// One slice a turn: apps by turns, an app's topics by turns, and a topic's own runs in their order.
 void Engine::run_jobs() {
-  // One slice a turn for the topic whose turn it is; a topic's own runs stay in order.
-  if (jobs_.empty()) return;
-  std::size_t at = 0;
-  while (at < jobs_.size()) {
-    const std::shared_ptr<Fanout> next = jobs_[at];
-    const bool first_of_topic = std::find_if(jobs_.begin(), jobs_.begin() + static_cast<std::ptrdiff_t>(at),
-                                             [&](const auto& job) { return job->topic == next->topic; }) ==
-                                jobs_.begin() + static_cast<std::ptrdiff_t>(at);
-    if (!first_of_topic) {
-      ++at;
-      continue;
-    }
-    current_ = next;
-    const bool done = run_slice(*next, kSliceMembers);
-    current_.reset();
-    jobs_.erase(jobs_.begin() + static_cast<std::ptrdiff_t>(at));
-    if (!done) {
-      // Back to its topic's place: before the topic's other runs, behind other topics'.
-      const auto own =
-          std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->topic == next->topic; });
-      if (own == jobs_.end()) {
-        jobs_.push_back(next);
-      } else {
-        jobs_.insert(own, next);
-      }
-    }
-    return;
+  if (jobs_apps_.empty()) return;
+  App& app = *jobs_apps_.front();
+  jobs_apps_.pop_front();
+  current_ = std::move(app.jobs.front());  // the first of all, so the first of its topic
+  app.jobs.pop_front();
+  if (run_slice(*current_, members_of_a_slice(*current_, kSliceMembers))) {
+    app.jobs_bytes -= current_->bytes;
+  } else {  // back to its topic's place: before the topic's other runs, behind other topics'
+    const auto own = std::find_if(app.jobs.begin(), app.jobs.end(),
+                                  [this](const auto& job) { return job->topic == current_->topic; });
+    app.jobs.insert(own, current_);
   }
+  current_.reset();
+  if (!app.jobs.empty()) jobs_apps_.push_back(&app);
 }
 
 void Engine::offer(Sub& sub, const std::shared_ptr<Fanout>& fanout) {

@@ -12,16 +12,8 @@ namespace polyglot {
 
 namespace {
 
-// What of the gateway's batches goes to members in one turn: half of what a member of a dropping kind keeps of a topic.
-constexpr std::size_t kPacedEvents = 32;
-constexpr std::size_t kPacedBytes = 64 << 10;
-constexpr std::size_t kPacedEventsQueued = 512;  // of kinds that queue
-constexpr std::size_t kPacedBytesQueued = 256 << 10;
-constexpr std::int64_t kPacedPatienceUs = 5'000;  // for members to take what they have, before they get more
-constexpr std::size_t kPacedMembersSeen = 256;    // topics with more are slow enough by themselves
-constexpr std::size_t kPacedWaitingBytes = 64 << 20;  // eight of the largest batches
-constexpr std::size_t kEnvelopeBytes = 512;           // what an event's envelope counts for beside its data
-constexpr std::size_t kLogWaitingBytes = 64 << 20;    // over all apps: some seconds of a disk that does not answer
+constexpr std::size_t kEnvelopeBytes = 512;         // what an event's envelope counts for beside its data
+constexpr std::size_t kLogWaitingBytes = 64 << 20;  // over all apps: some seconds of a disk that does not answer
 
 std::uint32_t append(std::string& arena, std::string_view text) {
   const auto at = static_cast<std::uint32_t>(arena.size());
@@ -150,6 +142,7 @@ void Engine::signal(Sub& sub, const Message& message) {
   entry.payload_size = static_cast<std::uint32_t>(text_.size());
   entry.payload_at = static_cast<std::uint32_t>(batch.frames.size() - 1 - text_.size());
   batch.ends.push_back(static_cast<std::uint32_t>(batch.frames.size()));
+  spend(topic, text_.size());
   batch.entries.push_back(std::move(entry));
   Answer answer;
   answer.conn = &conn;
@@ -164,82 +157,6 @@ void Engine::signal(Sub& sub, const Message& message) {
 }
 
 // --- the gateway
-
-void Engine::run(const command::Publish& command) {
-  auto request = std::make_shared<PublishRequest>();
-  request->request = command.request;
-  request->results.resize(command.items.size());
-  request->missing = command.items.size();
-  if (command.items.empty()) {
-    records_.publish_results(command.request, {});
-    return;
-  }
-  for (std::uint32_t place = 0; place < command.items.size(); ++place) {
-    const command::PublishItem& item = command.items[place];
-    const auto found = topics_.find(item.topic);
-    const bool paced = found != topics_.end() && found->second->member_count > 0;
-    if (paced && (!paced_.empty() || !may_publish_now(*found->second, item.data.size()))) {
-      if (paced_waiting_ + item.data.size() + kEnvelopeBytes > kPacedWaitingBytes) {
-        Answer answer;
-        answer.request = request;
-        answer.place = place;
-        request->results[place] = result_of(unavailable("too many events wait for their turn"));
-        counters_.count_refusal("unavailable");
-        finish_item(answer);
-        continue;
-      }
-      paced_waiting_ += item.data.size() + kEnvelopeBytes;
-      paced_.push_back(std::make_unique<PacedItem>(PacedItem{request, place, item.topic, std::string(item.type),
-                                                             std::string(item.data), std::string(item.id),
-                                                             std::string(item.user_id)}));
-      continue;
-    }
-    if (paced) {
-      paced_us_ = steady_us_;
-      ++paced_events_;
-      paced_bytes_ += item.data.size() + kEnvelopeBytes;
-    }
-    publish_item(request, place, item);
-  }
-}
-
-bool Engine::may_publish_now(const Topic& topic, std::size_t size) const {
-  const bool queues = topic.policy.overflow == Overflow::queue;
-  return paced_events_ < (queues ? kPacedEventsQueued : kPacedEvents) &&
-         (paced_events_ == 0 || paced_bytes_ + size <= (queues ? kPacedBytesQueued : kPacedBytes));
-}
-
-// Whether the topic's members had better take what they have first.
-bool Engine::members_are_behind(const Topic& topic) const {
-  if (topic.members.size() > kPacedMembersSeen) return false;
-  const std::size_t bound = topic.policy.overflow == Overflow::queue ? Outbox::kLowWater : 0;
-  return std::any_of(topic.members.begin(), topic.members.end(), [bound](const Sub* sub) {
-    return sub != nullptr && is_socket(sub->conn->wire) && sub->conn->outbox.bytes() > bound;
-  });
-}
-
-void Engine::run_paced() {
-  paced_events_ = paced_bytes_ = 0;
-  paced_waits_ = false;
-  while (!paced_.empty()) {
-    const auto found = topics_.find(paced_.front()->topic);
-    if (found != topics_.end()) {
-      if (!may_publish_now(*found->second, paced_.front()->data.size())) return;
-      if (members_are_behind(*found->second) && steady_us_ - paced_us_ < kPacedPatienceUs) {
-        paced_waits_ = true;
-        return;
-      }
-      if (paced_events_ == 0) paced_us_ = steady_us_;
-    }
-    const std::unique_ptr<PacedItem> next = std::move(paced_.front());
-    paced_.pop_front();
-    paced_waiting_ -= next->data.size() + kEnvelopeBytes;
-    ++paced_events_;
-    paced_bytes_ += next->data.size() + kEnvelopeBytes;
-    publish_item(next->request, next->place,
-                 command::PublishItem{next->topic, next->type, next->data, next->id, next->user_id});
-  }
-}
 
 void Engine::publish_item(const std::shared_ptr<PublishRequest>& request, std::uint32_t place,
                           const command::PublishItem& item) {
@@ -313,8 +230,15 @@ Batch& Engine::batch_of(Topic& topic, bool logged) {
     commit.batches.push_back(std::move(made));
     ++topic.waiting;
     if (logged) ++topic.waiting_for_log;
+    if (topic.members.size() <= kServedAtOnce) spent(*topic.app).messages += topic.member_count;
   }
   return *batch;
+}
+
+// What goes to few members costs its app this turn; what goes to many is served in slices, and counts as a job.
+void Engine::spend(const Topic& topic, std::size_t frame_bytes) const {
+  const std::size_t members = topic.members.size() <= kServedAtOnce ? topic.member_count : 1;
+  spent(*topic.app).bytes += frame_bytes * members;
 }
 
 std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::string_view type, std::string_view data,
@@ -346,6 +270,7 @@ std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::st
   entry.payload_size = static_cast<std::uint32_t>(text_.size());
   entry.payload_at = static_cast<std::uint32_t>(batch.frames.size() - 1 - text_.size());  // before the bracket
   kept.at = entry.payload_at;
+  spend(topic, text_.size());
   entry.kept = std::move(kept);
   batch.entries.push_back(std::move(entry));
   batch.ends.push_back(static_cast<std::uint32_t>(batch.frames.size()));
@@ -497,7 +422,7 @@ void Engine::release(Batch& batch, const Commit& commit) {
         if (sub == nullptr || sub->topic != &topic || sub->slot < fanout->next || sub->born >= fanout->generation) {
           continue;
         }
-        for (const auto& job : jobs_) {  // and what is still under way to it from before
+        for (const auto& job : topic.app->jobs) {  // and what is still under way to it from before
           if (job->topic == &topic && sub->slot >= job->next && sub->born < job->generation) offer(*sub, job);
         }
         sub->born = fanout->generation;

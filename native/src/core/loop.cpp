@@ -40,6 +40,10 @@ void Loop::turn(int wait_ms_max) {
   const int count = kernel_.wait(ready, wait_ms(wait_ms_max));
   counters_.turns.add();
   engine_.begin_turn(kernel_.wall_us(), kernel_.steady_us());
+  if (takes_ != up_.takes()) {
+    takes_ = up_.takes();
+    unread_apps_ = 0;
+  }
   sockets_paused_ = records_full();
   if (sockets_paused_) counters_.records_held_back.add();
   // Before the commands are taken: who submits one from now on signals again, and that must last until the next turn.
@@ -48,7 +52,10 @@ void Loop::turn(int wait_ms_max) {
   }
   run_commands();
   resume_held();
+  resume_shares();
+  resume_heads();
   for (int at = 0; at < count; ++at) dispatch(ready[at]);
+  run_waiting();  // behind those who want no more than their part
   run_deadlines();
   engine_.end_turn();
   publish_records();  // before the bytes: who reads a reply and asks Python about it finds that Python was told
@@ -58,8 +65,8 @@ void Loop::turn(int wait_ms_max) {
 }
 
 int Loop::wait_ms(int wait_ms_max) const {
-  if (engine_.has_work()) return 0;
-  if (records_full() || engine_.waits_for_members()) return std::min(wait_ms_max, 1);
+  if (engine_.has_work() || (!waiting_apps_.empty() && !records_full())) return 0;
+  if (records_full() || !share_held_.empty() || engine_.waits_for_members()) return std::min(wait_ms_max, 1);
   std::int64_t due = engine_.next_due_us();
   for (const Deadlines* all : {&heads_, &openings_due_, &lingers_, &silences_, &closes_, &mails_, &progresses_}) {
     if (!all->empty()) due = std::min(due, all->front().at_us);
@@ -72,9 +79,27 @@ int Loop::wait_ms(int wait_ms_max) const {
   return static_cast<int>(std::min<std::int64_t>(wait_ms_max, (left_us + 999) / 1000));
 }
 
-bool Loop::records_full() const {
-  return up_.unread_bytes() > settings_.records_unread_bytes_max ||
-         up_.unread() + records_.count() >= settings_.records_unread_max;
+bool Loop::records_beyond(std::size_t part) const {
+  return up_.unread_bytes() + records_.bytes().size() > settings_.records_unread_bytes_max / part ||
+         up_.unread() + records_.count() >= settings_.records_unread_max / part;
+}
+
+// Python takes all there is at once, so a share lasts until then. Records that are on their way up when Python takes
+// those before them are forgotten with these: a turn's, at most.
+void Loop::count_records(App& app, std::uint32_t records, std::size_t bytes) {
+  Unread& unread = app.unread;
+  if (unread.takes != takes_ || unread.records == 0) {
+    unread = Unread{takes_, 0, 0};
+    ++unread_apps_;
+  }
+  unread.records += records;
+  unread.bytes += bytes;
+}
+
+bool Loop::has_more_than_its_share(const App& app) const {
+  if (app.unread.takes != takes_ || app.unread.records == 0 || !records_beyond(2)) return false;
+  return app.unread.records >= settings_.records_unread_max / 2 / unread_apps_ ||
+         app.unread.bytes >= settings_.records_unread_bytes_max / 2 / unread_apps_;
 }
 
 void Loop::run_commands() {
@@ -113,7 +138,10 @@ void Loop::dispatch(const Ready& ready) {
   }
   const auto found = knocks_.find(id);
   if (found == knocks_.end()) return;
-  if (found->second->phase == Knock::Phase::head) {
+  if (found->second->phase == Knock::Phase::head && sockets_paused_ && !ready.broken) {
+    kernel_.rewatch(found->second->fd, ready.tag, false, false, false);
+    heads_held_.push_back(id);
+  } else if (found->second->phase == Knock::Phase::head) {
     on_head(*found->second, ready.hung_up || ready.broken);
   } else if (found->second->phase == Knock::Phase::linger) {
     on_linger(*found->second);
@@ -142,6 +170,10 @@ void Loop::run_deadlines() {
   while (due(heads_, next)) {
     const auto found = knocks_.find(next.id);
     if (found == knocks_.end() || found->second->phase != Knock::Phase::head) continue;
+    if (sockets_paused_) {  // it may have come and was not looked at
+      heads_.push({next.id, now + settings_.head_deadline_us});
+      continue;
+    }
     // One that never said a word may be a browser's spare connection: it is closed without a word.
     if (found->second->seen == 0) {
       drop(*found->second);
@@ -168,7 +200,7 @@ void Loop::run_deadlines() {
     const std::int64_t deadline = conn->heard_us + settings_.silence_us;
     if (deadline > now) {
       silences_.push({next.id, deadline});
-    } else if (sockets_paused_ || !conn->want_read) {  // it is not listened to: silence is no fault
+    } else if (sockets_paused_ || !conn->want_read || conn->waiting) {  // not listened to: silence is no fault
       silences_.push({next.id, now + settings_.silence_us});
     } else {
       std::string seconds = std::to_string(settings_.silence_us / 1'000'000);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,9 +30,16 @@ struct LoopSettings {
   std::int64_t linger_us = 1'000'000;
   std::int64_t accept_pause_us = 100'000;
   std::int64_t bookkeeping_us = 50'000;       // what nobody waits for may gather so long before Python is woken
-  std::size_t records_unread_max = 50'000;    // beyond, no socket is read until Python has drained
+  // Beyond, no socket is read until Python has drained; beyond the half, none of an app that has caused more than its
+  // share: the half divided by the apps that have caused any.
+  std::size_t records_unread_max = 50'000;
   std::size_t records_unread_bytes_max = 8 << 20;
-  std::uint32_t app_turn_messages = 512;      // of one app, in one turn, while others wait
+  // What one app may have of one turn, while others want something too (`Spent` says what counts); alone it may have
+  // `app_alone_times` as much. What is beyond waits for the next turn.
+  std::size_t app_turn_messages = 512;
+  std::size_t app_turn_bytes = 256 << 10;
+  std::size_t app_alone_times = 8;
+  std::size_t waiting_turn_bytes = 1 << 20;  // of all apps whose connections have waited: more go by turns
   int send_buffer_bytes = 64 << 10;
 };
 
@@ -43,8 +51,8 @@ struct Wakers {
 
 class Loop final : public Sockets {
  public:
-  static constexpr std::uint64_t kWakeTag = 1;   // commands wait, or the loop is to stop
-  static constexpr std::uint64_t kSyncTag = 3;   // the syncing thread is done with something
+  static constexpr std::uint64_t kWakeTag = 1;  // commands wait, or the loop is to stop
+  static constexpr std::uint64_t kSyncTag = 3;  // the syncing thread is done with something
 
   Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down, Counters& counters,
        Wakers wakers);
@@ -70,7 +78,7 @@ class Loop final : public Sockets {
     Phase phase = Phase::head;
     bool sub_protocol = false;
     Serializer serializer = Serializer::v2;
-    std::size_t seen = 0;         // bytes of the head so far
+    std::size_t seen = 0;  // bytes of the head so far
     std::size_t linger_room = 0;  // bytes that are still read
     std::uint64_t conn = 0;
     std::string address;
@@ -100,7 +108,13 @@ class Loop final : public Sockets {
   // connections
   void on_connection(Connection& conn, const Ready& ready);
   void read(Connection& conn);
+  void receive(Connection& conn);
+  void receive_message(Connection& conn, const Received& message);
   void take_items(Connection& conn);
+  bool has_had_its_part(App& app);
+  void wait_its_turn(Connection& conn);
+  void run_waiting();
+  void note_busy(const App& app);
   void flush(Connection& conn);
   void after_flush(Connection& conn);
   void hold_back(Connection& conn);
@@ -108,7 +122,13 @@ class Loop final : public Sockets {
   void lose(Connection& conn);
   void finish(Connection& conn);
   void set_interest(Connection& conn, bool read, bool write);
-  bool records_full() const;
+  bool records_full() const { return records_beyond(1); }
+  bool records_beyond(std::size_t part) const;  // of the bounds
+  bool has_more_than_its_share(const App& app) const;
+  void count_records(App& app, std::uint32_t records, std::size_t bytes);
+  void hold_for_share(Connection& conn);
+  void resume_shares();
+  void resume_heads();
 
   LoopSettings settings_;
   Kernel& kernel_;
@@ -130,6 +150,14 @@ class Loop final : public Sockets {
 
   Deadlines heads_, openings_due_, lingers_, silences_, closes_, mails_, progresses_;
   std::vector<std::uint64_t> held_;
+  std::vector<std::uint64_t> share_held_;  // connections of apps with more than their share of the records
+  std::vector<std::uint64_t> heads_held_;  // knocks that are not looked at
+  std::uint64_t takes_ = 0;  // of Python, so far
+  std::size_t unread_apps_ = 0;  // with records since
+  std::deque<App*> waiting_apps_;  // of which connections wait their turn, in the order in which they go on
+  const App* busy_ = nullptr;  // the app that was read last,
+  std::int64_t busy_us_ = 0;  // and when;
+  std::int64_t others_busy_us_ = 0;  // and when any other was, 0: never
   std::vector<Connection*> flushing_;
   std::vector<std::unique_ptr<CommandBatch>> batches_;
   std::vector<char> buffer_;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kEnvelopeBytes = 16 << 10;
 constexpr std::size_t kPiecesMax = 64;
+constexpr std::int64_t kAloneUs = 100'000;  // without a word from another app
 
 std::uint64_t tag_of(Connection& conn) { return reinterpret_cast<std::uint64_t>(&conn); }
 
@@ -47,15 +48,81 @@ void Loop::on_connection(Connection& conn, const Ready& ready) {
   }
 }
 
+// Its app's part of the turn, and its place behind those of the app that wait already, come first.
 void Loop::read(Connection& conn) {
   if (!conn.want_read) return;
-  App& app = *conn.app;
-  if (app.turn != counters_.turns.get()) {
-    app.turn = counters_.turns.get();
-    app.turn_messages = 0;
+  if (has_more_than_its_share(*conn.app) && conn.closing == Connection::Closing::open) {
+    hold_for_share(conn);
+  } else if (conn.waiting) {
+    return;
+  } else if (!conn.app->waiting.empty() || has_had_its_part(*conn.app)) {
+    wait_its_turn(conn);
+  } else {
+    receive(conn);
   }
-  if (app.turn_messages >= settings_.app_turn_messages) return;  // others first: the socket stays readable
+}
+
+bool Loop::has_had_its_part(App& app) {
+  if (engine_.is_behind(app)) return true;
+  const Spent& spent = engine_.spent(app);
+  const std::int64_t others_us = busy_ == &app ? others_busy_us_ : busy_us_;
+  const bool alone = others_us == 0 || engine_.steady_us() - others_us > kAloneUs;
+  const std::size_t times = alone ? settings_.app_alone_times : 1;
+  return spent.messages >= settings_.app_turn_messages * times || spent.bytes >= settings_.app_turn_bytes * times;
+}
+
+void Loop::note_busy(const App& app) {
+  if (busy_ != &app) {
+    others_busy_us_ = busy_ == nullptr ? 0 : busy_us_;
+    busy_ = &app;
+  }
+  busy_us_ = engine_.steady_us();
+}
+
+void Loop::wait_its_turn(Connection& conn) {
+  if (conn.waiting) return;
+  App& app = *conn.app;
+  conn.waiting = true;
+  if (app.waiting.empty()) waiting_apps_.push_back(&app);
+  app.waiting.push_back(conn.id);
+}
+
+// Apps by turns, each until it has had its part; and its connections by turns.
+void Loop::run_waiting() {
+  if (sockets_paused_) return;
+  std::size_t bytes = 0;
+  for (std::size_t left = waiting_apps_.size(); left > 0 && bytes < settings_.waiting_turn_bytes; --left) {
+    App& app = *waiting_apps_.front();
+    waiting_apps_.pop_front();
+    const std::size_t before = engine_.spent(app).bytes;
+    for (std::size_t some = app.waiting.size(); some > 0 && !has_had_its_part(app); --some) {
+      Connection* conn = engine_.connection(app.waiting.front());
+      app.waiting.pop_front();
+      if (conn == nullptr) continue;
+      conn->waiting = false;
+      if (!conn->want_read) continue;  // held back meanwhile: it goes on with those
+      if (has_more_than_its_share(app)) {
+        hold_for_share(*conn);
+        continue;
+      }
+      if (conn->closing == Connection::Closing::open && (!engine_.may_be_read(*conn) || records_full())) {
+        hold_back(*conn);
+        continue;
+      }
+      take_items(*conn);  // what was received before
+      if (conn->closing != Connection::Closing::gone && conn->want_read && !conn->waiting) receive(*conn);
+    }
+    bytes += engine_.spent(app).bytes - before;
+    if (!app.waiting.empty()) waiting_apps_.push_back(&app);
+  }
+}
+
+void Loop::receive(Connection& conn) {
   if (records_full()) return;
+  if (conn.closing != Connection::Closing::open) {
+    take_items(conn);  // it may have been held back when its end began
+    if (conn.closing == Connection::Closing::gone) return;
+  }
   if (!engine_.may_be_read(conn)) {
     hold_back(conn);
     return;
@@ -76,6 +143,11 @@ void Loop::read(Connection& conn) {
   counters_.reads.add();
   counters_.bytes_in.add(static_cast<std::uint64_t>(got));
   conn.heard_us = engine_.steady_us();
+  App& app = *conn.app;
+  note_busy(app);
+  Spent& spent = engine_.spent(app);
+  spent.bytes += static_cast<std::size_t>(got);
+  ++spent.messages;  // a call that brings a byte costs as much as one that brings a message
   if (conn.reader.is_over()) return;  // after a fault or a close: nothing more counts
   conn.reader.set_message_bytes_max(static_cast<std::size_t>(app.payload_bytes) + kEnvelopeBytes);
   conn.reader.feed(buffer_.data(), static_cast<std::size_t>(got));
@@ -98,16 +170,11 @@ void Loop::take_items(Connection& conn) {
       return;
     }
     if (conn.closing != Connection::Closing::open) continue;  // the end has begun: only a close frame still counts
+    ++engine_.spent(*conn.app).messages;
     switch (item.kind) {
       case Received::Kind::message:
         counters_.frames_in.add();
-        ++conn.app->turn_messages;
-        engine_.receive(conn, item.data, item.binary);
-        if (conn.closing == Connection::Closing::open && (!engine_.may_be_read(conn) || records_full())) {
-          conn.reader.keep();
-          hold_back(conn);
-          return;
-        }
+        receive_message(conn, item);
         break;
       case Received::Kind::ping: {
         std::string pong;
@@ -123,6 +190,31 @@ void Loop::take_items(Connection& conn) {
       case Received::Kind::close:
         break;
     }
+    if (conn.closing != Connection::Closing::open) continue;
+    if (!engine_.may_be_read(conn) || records_full()) {
+      conn.reader.keep();
+      hold_back(conn);
+      return;
+    }
+    if (has_more_than_its_share(*conn.app)) {
+      conn.reader.keep();
+      hold_for_share(conn);
+      return;
+    }
+    if (has_had_its_part(*conn.app)) {  // others first
+      conn.reader.keep();
+      wait_its_turn(conn);
+      return;
+    }
+  }
+}
+
+void Loop::receive_message(Connection& conn, const Received& message) {
+  const std::uint32_t records = records_.count();
+  const std::size_t bytes = records_.bytes().size();
+  engine_.receive(conn, message.data, message.binary);
+  if (records_.count() > records) {
+    count_records(*conn.app, records_.count() - records, records_.bytes().size() - bytes);
   }
 }
 
@@ -144,7 +236,27 @@ void Loop::resume_held() {
     }
     conn->heard_us = engine_.steady_us();
     set_interest(*conn, true, conn->want_write);
-    take_items(*conn);
+    if (!conn->waiting) take_items(*conn);
+  }
+}
+
+void Loop::hold_for_share(Connection& conn) {
+  set_interest(conn, false, conn.want_write);
+  share_held_.push_back(conn.id);
+  counters_.shares_held_back.add();
+}
+
+// All of them at once: Python has taken what there was.
+void Loop::resume_shares() {
+  if (share_held_.empty() || records_beyond(2)) return;
+  std::vector<std::uint64_t> held;
+  held.swap(share_held_);
+  for (const std::uint64_t id : held) {
+    Connection* conn = engine_.connection(id);
+    if (conn == nullptr || conn->want_read) continue;
+    conn->heard_us = engine_.steady_us();
+    set_interest(*conn, true, conn->want_write);
+    wait_its_turn(*conn);
   }
 }
 

@@ -69,6 +69,17 @@ void Loop::accept_from(std::uint64_t listener) {
   }
 }
 
+void Loop::resume_heads() {
+  if (heads_held_.empty() || sockets_paused_) return;
+  std::vector<std::uint64_t> held;
+  held.swap(heads_held_);
+  for (const std::uint64_t id : held) {
+    const auto found = knocks_.find(id);
+    if (found == knocks_.end() || found->second->phase != Knock::Phase::head) continue;
+    kernel_.rewatch(found->second->fd, knock_tag(id), true, false, true);
+  }
+}
+
 // Ready again at once, a listener that nobody accepts from would make the loop spin.
 void Loop::pause_accepting(std::int64_t pause_us) {
   accept_again_us_ = engine_.steady_us() + pause_us;

@@ -33,10 +33,12 @@ class UpQueue {
     std::swap(bytes, bytes_);
     unread_.store(0, std::memory_order_relaxed);
     unread_count_.store(0, std::memory_order_relaxed);
+    takes_.fetch_add(1, std::memory_order_relaxed);
     return std::exchange(count_, 0);
   }
   std::size_t unread_bytes() const { return unread_.load(std::memory_order_relaxed); }
   std::size_t unread() const { return unread_count_.load(std::memory_order_relaxed); }
+  std::uint64_t takes() const { return takes_.load(std::memory_order_relaxed); }
 
  private:
   std::mutex mutex_;
@@ -44,6 +46,7 @@ class UpQueue {
   std::uint32_t count_ = 0;
   std::atomic<std::size_t> unread_{0};
   std::atomic<std::size_t> unread_count_{0};
+  std::atomic<std::uint64_t> takes_{0};
 };
 
 class DownQueue {

@@ -69,7 +69,7 @@ class Records {
 
   bool empty() const { return count_ == 0; }
   std::uint32_t count() const { return count_; }
-  std::string& bytes() { return bytes_; }
+  const std::string& bytes() const { return bytes_; }
   void clear() {
     bytes_.clear();
     count_ = 0;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <set>
 #include <string>
@@ -18,6 +19,7 @@
 #include "core/gcra.h"
 #include "core/kept_event.h"
 #include "core/outbox.h"
+#include "core/ring.h"
 #include "core/snapshot.h"
 #include "core/window.h"
 #include "phoenix/message.h"
@@ -29,6 +31,7 @@ struct Connection;
 struct Topic;
 struct Batch;
 struct Fanout;
+struct Pace;
 
 // How frames look and travel: a serializer on a socket (WebSocket frames) or taken as mail.
 enum class Wire : std::uint8_t { socket_v1, socket_v2, mail_v1, mail_v2, sse, tail };
@@ -40,6 +43,21 @@ inline constexpr Serializer serializer_of(Wire wire) {
   return wire == Wire::socket_v1 || wire == Wire::mail_v1 ? Serializer::v1 : Serializer::v2;
 }
 
+// What one app has had of one turn of the loop. A message that is read counts one, and so does each member that the
+// first event of a batch goes to: that is a write. Bytes are those read and those that go to members.
+struct Spent {
+  std::uint64_t turn = 0;
+  std::size_t messages = 0;
+  std::size_t bytes = 0;
+};
+
+// What an app's clients have caused of the records that Python has yet to take.
+struct Unread {
+  std::uint64_t takes = 0;  // Python's so far, where this counts: with another it is over
+  std::size_t records = 0;
+  std::size_t bytes = 0;
+};
+
 struct App {
   std::string id;
   std::int64_t payload_bytes = 65'536;
@@ -48,8 +66,12 @@ struct App {
   Gcra publishes;
   AppTally* tally = nullptr;  // lives in the driver's counters
   std::unordered_set<Topic*> topics;
-  std::uint64_t turn = 0;  // in which `turn_messages` counts
-  std::uint32_t turn_messages = 0;  // read of the app's connections in this turn
+  Spent spent;
+  Unread unread;
+  Ring<std::uint64_t> waiting;  // connections that were not read to their end: the app's turn was over
+  std::deque<std::shared_ptr<Fanout>> jobs;  // fan-outs under way
+  std::size_t jobs_bytes = 0;  // of their frames
+  std::unique_ptr<Pace> pace;  // while batches of the gateway wait
 };
 
 // What a join that is not decided yet needs besides.
@@ -109,6 +131,7 @@ struct Connection {
   Closing closing = Closing::open;
   bool mail_told = false;
   bool dirty = false;
+  bool waiting = false;  // among its app's
   bool want_write = false;  // EPOLLOUT is set
   bool want_read = true;  // EPOLLIN is set
   bool progress_due = false;  // a look at `progress_us` is in the ring

@@ -62,6 +62,7 @@ class DriverCounters(PlaneCounters):
     accepts_failed_total: int = 0
     records_unread_bytes: int = 0
     records_held_back_total: int = 0  # turns in which no socket was read, for Python was behind
+    shares_held_back_total: int = 0  # sockets that were not read, for their app caused too many of the records
     latency_us: dict[str, tuple[int, list[int]]] = msgspec.field(default_factory=dict)  # by kind: sum, and buckets
     apps: dict[str, AppTally] = msgspec.field(default_factory=dict)  # all that were ever configured
 
