@@ -8,11 +8,14 @@ trusted proxy is the client. Whatever else is in the header, the client itself m
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IPV6_KEY_BITS = 64  # a network of one customer: whoever has it can use any of its addresses
+
+_KEYS_CACHED = 4096  # who opens one connection often opens others
 
 _V4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}")
 _V6_IN_BRACKETS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?")
@@ -37,8 +40,10 @@ def client_address(peer: str, headers: Iterable[tuple[str, str]], trusted: Seque
     malformed, hidden (`for=unknown`), or said differently by `Forwarded` and `X-Forwarded-For`: a proxy writes one of
     them and lets the client's other one through.
     """
+    if not trusted:
+        return peer
     peer_address = _address(peer)
-    if not trusted or peer_address is None or not _is_trusted(peer_address, trusted):
+    if peer_address is None or not _is_trusted(peer_address, trusted):
         return peer
     found: set[Address | None] = set()
     x_forwarded: list[str] = []
@@ -59,6 +64,7 @@ def client_address(peer: str, headers: Iterable[tuple[str, str]], trusted: Seque
     return peer if client is None else str(client)
 
 
+@lru_cache(_KEYS_CACHED)
 def address_key(address: str) -> str:
     """What a limit per address counts by: an IPv4 address, the /64 of an IPv6 one, other text as it is."""
     parsed = _address(address)

@@ -44,7 +44,12 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _too_deep(value: object) -> bool:
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _too_deep(value: object, text: bytes) -> bool:
+    if text.count(b"{") + text.count(b"[") <= DEPTH_MAX:  # no more levels than brackets
+        return False
     level: list[object] = [value]
     for _ in range(DEPTH_MAX):
         level = [
@@ -61,10 +66,11 @@ def _too_deep(value: object) -> bool:
 def read_object(text: bytes, part: str) -> Claims:
     """The JSON object in `text`. Raises `Unauthorized`; `part` names it to the reader ("header", "claims")."""
     try:
-        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-        if _too_deep(value):
+        value = _DECODER.decode(text.decode())
+        if _too_deep(value, text):
             raise RecursionError
-        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates: text that no client could be sent
+        if b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # lone surrogates: text that no client could be sent
     except UnicodeError:
         raise Unauthorized(f"the token's {part}: not UTF-8") from None
     except RecursionError:

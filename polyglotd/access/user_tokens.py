@@ -9,14 +9,16 @@ The algorithm comes from the secret, never from the token: the token's `alg` onl
 so the text of a public key is never used as an HMAC secret (RFC 8725, 2.1 and 3.1).
 """
 
+import hmac
 import re
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jwt
 import msgspec
-from jwt.utils import base64url_decode, base64url_encode
 
 from polyglotd.access import claims as claims_of
 from polyglotd.access.claims import US, read_object
@@ -39,6 +41,9 @@ JTI_PREFIX = "tok_"
 # Exactly RFC 7515's compact form. What a lenient decoder would skip over is refused.
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _JWS = jwt.PyJWS(algorithms=list(ALGORITHMS))
+# An issuer writes one header on all of its tokens. Others' may push it out of the cache, which costs it some µs.
+_HEADERS_CACHED, _HEADER_CACHED_BYTES_MAX = 1024, 256
+_TO_ORDINARY, _TO_URL = str.maketrans("-_", "+/"), str.maketrans("+/", "-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def issue_user_token(
     return IssuedToken(token, jti, exp_us)
 
 
-def _parts(token: str) -> tuple[dict[str, Any], bytes]:
+def _parts(token: str) -> tuple[Mapping[str, Any], bytes]:
     """The header and the text of the claims, neither of them verified."""
     if len(token) > TOKEN_BYTES_MAX:
         raise Unauthorized(f"a token has at most {TOKEN_BYTES_MAX} bytes")
@@ -163,10 +168,27 @@ def _parts(token: str) -> tuple[dict[str, Any], bytes]:
     if compact is None:
         raise Unauthorized("that is not a user token: three parts of base64url, joined by dots")
     try:
-        header_text, claims_text = base64url_decode(compact[1]), base64url_decode(compact[2])
+        claims_text = _decode(compact[2])
+        header = _cached_header(compact[1]) if len(compact[1]) <= _HEADER_CACHED_BYTES_MAX else _header(compact[1])
     except ValueError:
         raise Unauthorized("the token is not base64url") from None
-    return read_object(header_text, "header"), claims_text
+    return header, claims_text
+
+
+def _header(text: str) -> Mapping[str, Any]:
+    return read_object(_decode(text), "header")
+
+
+_cached_header = lru_cache(_HEADERS_CACHED)(_header)
+
+
+def _decode(text: str) -> bytes:
+    """Base64url without padding, of its alphabet alone. Raises ValueError for a length that none has."""
+    return a2b_base64(text.translate(_TO_ORDINARY) + "=" * (-len(text) % 4))
+
+
+def _encode(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode().rstrip("=").translate(_TO_URL)
 
 
 def _verified_by(token: str, header: Mapping[str, Any], secrets: Sequence[SigningSecret]) -> SigningSecret:
@@ -189,13 +211,18 @@ def _verified_by(token: str, header: Mapping[str, Any], secrets: Sequence[Signin
     if header.get("b64") is False:  # RFC 7797: claims that are not base64url
         raise Unauthorized("the token is malformed")
     signed, _, signature = token.rpartition(".")
+    text = signed.encode()
+    if algorithm == "HS256":  # in one call, which takes a fifth of the library's time
+        for secret in active:
+            if hmac.compare_digest(_encode(hmac.digest(secret.material, text, "sha256")), signature):
+                return secret
     try:
         # The algorithm alone: all else that PyJWT would check of a token is checked here, with words of ours.
         verify = _JWS.get_algorithm_by_name(algorithm).verify
-        text, presented = signed.encode(), base64url_decode(signature)
+        presented = _decode(signature)
     except ValueError:
         raise Unauthorized("the token is malformed") from None
-    if base64url_encode(presented).decode() != signature:  # bits that mean nothing would be a second spelling
+    if _encode(presented) != signature:  # bits that mean nothing would be a second spelling
         raise Unauthorized("the token is malformed")
     for secret in active:
         if verify(text, verification_key(secret.algorithm, secret.material), presented):

@@ -45,6 +45,9 @@ class Broker(Protocol):
     async def take_connections(self, app_id: str, count: int, limit: int) -> bool:
         """Count connections of an app; False, with nothing taken, where `limit` would be passed."""
 
+    def take_connections_at_once(self, app_id: str, count: int, limit: int) -> bool | None:
+        """As `take_connections`, without waiting; None, with nothing taken, where that is not known here and now."""
+
     async def give_connections(self, app_id: str, count: int) -> None: ...
 
     async def connections(self, app_id: str) -> int:

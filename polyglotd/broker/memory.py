@@ -64,6 +64,9 @@ class MemoryBroker:
 
     async def take_connections(self, app_id: str, count: int, limit: int) -> bool:
         await trio.lowlevel.checkpoint()
+        return self.take_connections_at_once(app_id, count, limit)
+
+    def take_connections_at_once(self, app_id: str, count: int, limit: int) -> bool:
         used = self._connections.get(app_id, 0)
         if used + count > limit:
             return False

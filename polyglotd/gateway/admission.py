@@ -4,19 +4,22 @@ First what needs no credential (is there room for anybody, the address, developm
 then the credential, then the app's limits. What may change while a task waits is looked at again at the end.
 """
 
+import logging
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
 from polyglotd.access.addresses import address_key, client_address
 from polyglotd.access.dev_mode import LocalOrigins, check_local
+from polyglotd.access.grant import UserGrant
 from polyglotd.access.origins import OriginRule, parse_origins
 from polyglotd.gateway.active_apps import ActiveApps
 from polyglotd.gateway.app_rates import AppRates
 from polyglotd.gateway.authentication import Authentication
 from polyglotd.gateway.callers import Credential
 from polyglotd.gateway.clock import steady_us
-from polyglotd.gateway.connect_query import shown
+from polyglotd.gateway.connect_query import Shown, shown
 from polyglotd.gateway.connection_slots import ConnectionSlots
 from polyglotd.gateway.connections import Connection, Connections
 from polyglotd.gateway.departures import Departures
@@ -27,10 +30,12 @@ from polyglotd.gateway.problem import problem
 from polyglotd.gateway.refusal_counts import RefusalCounts
 from polyglotd.gateway.requests import ConnectRequest
 from polyglotd.gateway.settings import GatewaySettings
-from polyglotd.gateway.tasks import Tasks
+from polyglotd.gateway.tasks import FAULT, Tasks
 from polyglotd.limits.keyed import KeyedGcra
-from polyglotd.model import Forbidden, RateLimited, Refusal, Unauthorized, Unavailable
+from polyglotd.model import Forbidden, InternalFault, RateLimited, Refusal, Unauthorized, Unavailable
 from polyglotd.plane.interface import Accept, Connect, Disconnected, Refuse
+
+logger = logging.getLogger(__name__)
 
 ADDRESS_BURST_S = 10
 STARTING = "the server is starting"
@@ -73,9 +78,29 @@ class Admission:
 
         Raises what it is refused for: `Unavailable`, `RateLimited`, `Forbidden`, `Unauthorized`, `QuotaExceeded`.
         """
+        what = self.begin(request)
+        return self.user_at_once(what, new_conn) or await self.user_in_time(what, new_conn)
+
+    def begin(self, request: ConnectRequest) -> Shown:
+        """The checks that come before the credential's, and what the request shows. Raises as `user`."""
+        self._check_stranger(request)
+        return shown(request)
+
+    def user_at_once(self, what: Shown, new_conn: Callable[[], int]) -> Connection | None:
+        """The rest of `user` where nothing has to be waited for, as it is but for an app's first connections; else
+        None, with nothing done."""
+        entry = self._directory.at_once(what.app_id)
+        rates = None if entry is None else self._rates.known(what.app_id, entry.app.limits)
+        if entry is None or rates is None:
+            return None
+        grant = self._authentication.user(entry, what.token)
+        if not self._slots.take_at_once(what.app_id, rates, grant.user_id, is_back=self._is_back(what.app_id, grant)):
+            return None
+        return self._add(new_conn(), entry, grant, counted=True)
+
+    async def user_in_time(self, what: Shown, new_conn: Callable[[], int]) -> Connection:
+        """The rest of `user`, however long it takes, up to a deadline."""
         with self._deadline():
-            self._check_stranger(request)
-            what = shown(request)
             entry = await self._authentication.entry(what.app_id)
             grant = self._authentication.user(entry, what.token)
             return await self._enter(entry, grant, new_conn, counted=True)
@@ -126,10 +151,9 @@ class Admission:
         app_id = entry.app.app_id
         with self._active.held(app_id):
             rates = await self._rates.configured(app_id, entry.app.limits)
-            user_id = getattr(credential, "user_id", None)
             if counted:
-                is_back = user_id is not None and bool(self._connections.of_user(app_id, user_id))
-                await self._slots.take(app_id, rates, user_id, is_back=is_back)
+                user_id = credential.user_id if isinstance(credential, UserGrant) else None
+                await self._slots.take(app_id, rates, user_id, is_back=self._is_back(app_id, credential))
             try:
                 self._check_open()
                 entry = self._current(app_id)
@@ -139,9 +163,16 @@ class Admission:
                 if counted:
                     self._slots.give(app_id)
                 raise
-            connection = Connection(new_conn(), app_id, credential, entry.app.limits, counted=counted)
-            self._connections.add(connection)
+            return self._add(new_conn(), entry, credential, counted=counted)
+
+    def _add(self, conn: int, entry: Entry, credential: Credential, *, counted: bool) -> Connection:
+        connection = Connection(conn, entry.app.app_id, credential, entry.app.limits, counted=counted)
+        self._connections.add(connection)
         return connection
+
+    def _is_back(self, app_id: str, credential: Credential) -> bool:
+        """Whether the user is here already, which makes this no new connection to the app's rate."""
+        return isinstance(credential, UserGrant) and self._connections.has_user(app_id, credential.user_id)
 
     def _current(self, app_id: str) -> Entry:
         entry = self._directory.cached(app_id)
@@ -172,10 +203,9 @@ class Handshakes:
             status, headers, body = problem(refusal, socket_status(refusal))
             self._port.send(Refuse(record.conn, status, headers, body))
 
-        async def decide() -> None:
-            request = ConnectRequest(record.query, record.headers, record.address)
+        async def decide(what: Shown) -> None:
             try:
-                connection = await self._admission.user(request, lambda: record.conn)
+                connection = await self._admission.user_in_time(what, lambda: record.conn)
             except Refusal as refusal:
                 refuse(refusal)
                 return
@@ -184,13 +214,29 @@ class Handshakes:
             if gone is not None:
                 self._departures.on_disconnected(gone)
             else:
-                self._port.send(Accept(record.conn, connection.app_id, connection.user_id or ""))
-                self._expiry.watch(connection)
+                self._accept(record, connection)
 
+        try:
+            what = self._admission.begin(ConnectRequest(record.query, record.headers, record.address))
+            connection = self._admission.user_at_once(what, lambda: record.conn)
+        except Refusal as refusal:
+            refuse(refusal)
+            return
+        except Exception:
+            logger.exception("a connection could not be decided about")
+            refuse(InternalFault(FAULT))
+            return
+        if connection is not None:
+            self._accept(record, connection)
+            return
         self._waiting[record.conn] = None
-        if not self._tasks.start(decide, refuse):
+        if not self._tasks.start(partial(decide, what), refuse):
             del self._waiting[record.conn]
             refuse(Unavailable("too many connections wait for a decision"))
+
+    def _accept(self, record: Connect, connection: Connection) -> None:
+        self._port.send(Accept(record.conn, connection.app_id, connection.user_id or ""))
+        self._expiry.watch(connection)
 
     def on_disconnected(self, record: Disconnected) -> bool:
         """Whether the connection still waited for its decision, so that nobody else knows it yet."""

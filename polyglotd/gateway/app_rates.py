@@ -47,12 +47,17 @@ class AppRates:
     def of(self, app_id: str) -> Rates | None:
         return self._rates.get(app_id)
 
+    def known(self, app_id: str, limits: Limits) -> Rates | None:
+        """What `configured` would return, if it need not wait."""
+        found = self._rates.get(app_id)
+        return found if found is not None and (found.limits is limits or found.limits == limits) else None
+
     async def configured(self, app_id: str, limits: Limits) -> Rates:
         """The app's rates; at first use, or where its limits are others, the plane is told. Raises `Unavailable`
         where the broker was not reached once for this app; later the last lease will do."""
-        found = self._rates.get(app_id)
-        if found is not None and found.limits == limits:
+        if (found := self.known(app_id, limits)) is not None:
             return found
+        found = self._rates.get(app_id)
         try:
             shares = await self._lease(app_id, limits)
         except Unavailable:

@@ -41,8 +41,19 @@ class ConnectionSlots:
         return the place is taken; after a cancellation it is not.
         """
         limit = rates.limits.connections
-        if not await self._broker.take_connections(app_id, 1, limit):
-            raise QuotaExceeded(f"the app has its {limit} connections", quota="connections")
+        self._taken(app_id, rates, user_id, is_back, await self._broker.take_connections(app_id, 1, limit))
+
+    def take_at_once(self, app_id: str, rates: Rates, user_id: str | None, *, is_back: bool) -> bool:
+        """The same, if the broker knows without waiting; False, with nothing taken, where it does not."""
+        taken = self._broker.take_connections_at_once(app_id, 1, rates.limits.connections)
+        if taken is None:
+            return False
+        self._taken(app_id, rates, user_id, is_back, taken)
+        return True
+
+    def _taken(self, app_id: str, rates: Rates, user_id: str | None, is_back: bool, taken: bool) -> None:
+        if not taken:
+            raise QuotaExceeded(f"the app has its {rates.limits.connections} connections", quota="connections")
         now_us = steady_us()
         if not is_back and not (user_id is not None and rates.users.seen(user_id, now_us)):
             wait_us = rates.connects.take(1, now_us)

@@ -162,6 +162,9 @@ class Connections:
     def of_user(self, app_id: str, user_id: str) -> list[Connection]:
         return self.named((app_id, "user", user_id))
 
+    def has_user(self, app_id: str, user_id: str) -> bool:
+        return (app_id, "user", user_id) in self._by_name
+
     def named(self, name: Name) -> list[Connection]:
         found = self._by_name.get(name)
         return [] if found is None else [found] if isinstance(found, Connection) else list(found.values())

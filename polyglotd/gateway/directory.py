@@ -92,10 +92,15 @@ class Directory:
         """Without waiting. An active app that was once asked for is always here, until it is deleted."""
         return self._entries.get(app_id)
 
-    async def entry(self, app_id: str) -> Entry:
-        """Raises `NotFound`, also for what is no app id at all."""
+    def at_once(self, app_id: str) -> Entry | None:
+        """What `entry` would return, if it need not wait."""
         if (found := self._entries.get(app_id)) is not None:
             self._entries.move_to_end(app_id)
+        return found
+
+    async def entry(self, app_id: str) -> Entry:
+        """Raises `NotFound`, also for what is no app id at all."""
+        if (found := self.at_once(app_id)) is not None:
             return found
         self._raise_if_absent(app_id)
         lock = self._loading.setdefault(app_id, trio.Lock())

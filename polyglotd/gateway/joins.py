@@ -78,8 +78,8 @@ class Joins:
             return
         try:
             entry = self._entry(connection)
-            params = self._check(connection, entry, record)
-            subscription = self._put(connection, entry, record)
+            params, access = self._check(connection, entry, record)
+            subscription = self._put(connection, record, access)
             topic = self._topics.find(connection.app_id, record.channel)
             if topic is not None:
                 self._admit(connection, subscription, topic, params)
@@ -134,7 +134,7 @@ class Joins:
             raise Unavailable("the app is going away")
         return entry
 
-    def _check(self, connection: Connection, entry: Entry, record: Join) -> JoinParams:
+    def _check(self, connection: Connection, entry: Entry, record: Join) -> tuple[JoinParams, Access]:
         limits = entry.app.limits
         connection.configure(limits)
         wait_us = connection.joins.take(1, steady_us())
@@ -147,19 +147,19 @@ class Joins:
         if entry.policy(kind_of(record.channel)) is None:
             raise unknown_kind(record.channel)
         params = join_params(record.params)
-        access_of(connection.credential, entry, record.channel).check_join()
+        access = access_of(connection.credential, entry, record.channel)
+        access.check_join()
         if (
             connection.of_channel(record.channel) is None
             and connection.channel_count >= limits.channels_per_connection
         ):
             raise TooManyChannels(f"a connection joins at most {limits.channels_per_connection} channels")
-        return params
+        return params, access
 
-    def _put(self, connection: Connection, entry: Entry, record: Join) -> Subscription:
+    def _put(self, connection: Connection, record: Join, access: Access) -> Subscription:
         replaced = connection.of_channel(record.channel)
         if replaced is not None and replaced.topic is None:
             connection.drop(replaced.sub)  # never admitted, so no record will tell of its end
-        access = access_of(connection.credential, entry, record.channel)
         subscription = Subscription(record.sub, record.channel, access, info=connection.info)
         connection.put(subscription)
         return subscription

@@ -13,6 +13,7 @@ from polyglotd.model import InternalFault
 
 logger = logging.getLogger(__name__)
 
+FAULT = "something went wrong here; it has been logged"
 TASKS_MAX = 20_000  # each a join, a connect or a push that waits; memory is some KiB each
 
 
@@ -45,6 +46,6 @@ class Tasks:
             await work()
         except Exception:
             logger.exception("a decision failed")
-            faulted(InternalFault("something went wrong here; it has been logged"))
+            faulted(InternalFault(FAULT))
         finally:
             self.running -= 1
