@@ -18,6 +18,7 @@ from polyglotd.plane.interface import Disconnect, Notice, SendTo
 
 NOTICE_US = 60_000_000
 TICK_US = 250_000
+LOOK_S = 5.0  # at the wall clock, which may be set
 US = 1_000_000
 
 CODE = "token_expiring"
@@ -34,6 +35,7 @@ class Expiry:
         self._ticks: list[int] = []  # a heap of the ticks that have entries
         self._due: defaultdict[int, set[int]] = defaultdict(set)  # tick -> conns
         self._tick_of: dict[int, int] = {}
+        self._earlier = trio.Event()  # an entry comes before all others
 
     def __len__(self) -> int:
         return len(self._tick_of)
@@ -41,13 +43,22 @@ class Expiry:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
         while True:
-            await trio.sleep(TICK_US / US)
+            await self._next_tick()
             now_tick = self._wall() // TICK_US
             while self._ticks and self._ticks[0] <= now_tick:
                 for conn in self._due.pop(heapq.heappop(self._ticks), ()):
                     del self._tick_of[conn]
                     if (connection := self._connections.get(conn)) is not None:
                         self._come_up(connection)
+
+    async def _next_tick(self) -> None:
+        """Wait until the first entry may have come up: whoever has nothing to do wakes nobody."""
+        left_s = LOOK_S
+        if self._ticks:
+            left_s = min(LOOK_S, max(0.0, (self._ticks[0] * TICK_US - self._wall()) / US))
+        self._earlier = trio.Event()
+        with trio.move_on_after(max(left_s, TICK_US / US)):
+            await self._earlier.wait()
 
     def watch(self, connection: Connection) -> None:
         """Of a new connection, once the plane knows it, or of one whose credential is another now."""
@@ -99,4 +110,6 @@ class Expiry:
         self._tick_of[conn] = tick
         if tick not in self._due:
             heapq.heappush(self._ticks, tick)
+            if self._ticks[0] == tick:
+                self._earlier.set()
         self._due[tick].add(conn)

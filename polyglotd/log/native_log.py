@@ -19,11 +19,13 @@ from polyglotd.log.opening import OpenedLog, open_log
 from polyglotd.log.segments import SegmentLog, running
 from polyglotd.model import Unavailable, now_us
 
-WATCH_S = 0.25  # how often the driver's writes are looked after
+WATCH_S = 1.0  # how often the driver's writes are looked after
 
 
 class NativeSegmentLog(SegmentLog):
     """Satisfies `EventLog`. Events of a channel whose topic the driver has open come through the driver alone."""
+
+    HEARD_LATE_S = 0.05  # the driver gathers what it tells of for so long
 
     def __init__(
         self,

@@ -52,6 +52,8 @@ CLOSE_DEADLINE_S = 10.0
 class SegmentLog:
     """Satisfies `EventLog`."""
 
+    HEARD_LATE_S = 0.0  # of what was appended, at most
+
     def __init__(
         self, directory: Path, settings: LogSettings, opened: OpenedLog, writer: Writer, clock: Callable[[], int]
     ) -> None:
@@ -267,8 +269,13 @@ class SegmentLog:
     # --- durability ---
 
     async def _sync_by_interval(self) -> None:
+        interval_s = self._settings.sync_interval_ms / 1000
         while self._sync.failed is None:
-            await trio.sleep(self._settings.sync_interval_ms / 1000)
+            pause_s = interval_s
+            if self._writer.durable >= self._writer.end:
+                await self._arrivals.park()  # a log that gets nothing wakes nobody
+                pause_s = max(interval_s - self.HEARD_LATE_S, 0.0)
+            await trio.sleep(pause_s)
             if self._writer.durable < self._writer.end:
                 try:
                     await self._sync.reach(self._writer.end)

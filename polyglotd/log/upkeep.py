@@ -1,8 +1,8 @@
 """What the log's owner does beside appending: cursors in and out, checkpoints, removal, the alert at half.
 
 Run by `segments.open_segments` as a service. Nothing here is on the path of an append, and nothing is urgent: it
-looks four times a second. A segment goes when every reader has let it go, no publisher's own id in it is within the
-dedupe window, and a checkpoint says where its channels stand.
+looks four times a second, and once a second where nothing moves. A segment goes when every reader has let it go, no
+publisher's own id in it is within the dedupe window, and a checkpoint says where its channels stand.
 """
 
 import logging
@@ -81,9 +81,13 @@ class Upkeep:
         """Run until cancelled, which is safe at any await."""
         task_status.started()
         tick = 0
+        seen = (-1, -1)
         while True:
-            await trio.sleep(TICK_S)
-            tick += 1
+            now = (self._writer.end, self._floor())
+            ticks = SLOW_TICKS - tick % SLOW_TICKS if now == seen else 1
+            seen = now
+            await trio.sleep(ticks * TICK_S)
+            tick += ticks
             if self._sync.failed is not None or tick < self._not_before_tick:
                 continue
             try:
