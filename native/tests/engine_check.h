@@ -46,7 +46,8 @@ class EngineTestAccess {
   static bool is_empty(const Engine& engine) {
     return engine.connections_.empty() && engine.dead_.empty() && engine.asked_.empty() && engine.jobs_apps_.empty() &&
            engine.unsynced_.empty() && engine.synced_.empty() && engine.paced_apps_.empty() &&
-           engine.finished_.empty() && engine.overflowed_.empty() && engine.quick_.empty() && engine.logged_.empty();
+           engine.finished_.empty() && engine.overflowed_.empty() && engine.quick_.empty() && engine.logged_.empty() &&
+           engine.log_waiting_ == 0;
   }
 };
 

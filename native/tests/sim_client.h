@@ -44,6 +44,9 @@ class SimWitness {
   }
   virtual void saw(const std::string& app, const std::string& channel, const std::string& epoch, std::uint64_t seq,
                    std::string_view id) = 0;
+  // A publish was acknowledged.
+  virtual void was_promised(const std::string& app, const std::string& channel, std::uint64_t seq,
+                            std::string_view id) = 0;
   std::string failure;
 };
 
@@ -279,7 +282,9 @@ class SimClient {
       if (ok) hear_joined(request, state, ref, payload);
     } else if (request.event == "phx_leave") {
       state.member.reset();
-    } else if (request.event == "publish" && ok && state.member && state.member->join_ref == request.join_ref) {
+    } else if (request.event == "publish" && ok) {
+      witness_.was_promised(app_, channel, number_after(payload, "\"seq\":"), text_after(payload, "\"id\":\""));
+      if (!state.member || state.member->join_ref != request.join_ref) return;
       const Member& member = *state.member;
       const std::uint64_t seq = number_after(payload, "\"seq\":");
       const bool duplicate = payload.find("\"duplicate\":true") != std::string_view::npos;

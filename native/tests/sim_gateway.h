@@ -1,9 +1,6 @@
 // A scripted gateway: reads the driver's records, answers with commands as polyglotd's gateway would, now and then with
-// what a gateway may do at any time, and checks what it is told. And the log as a reader sees it.
+// what a gateway may do at any time, and checks what it is told.
 #pragma once
-
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <deque>
 #include <map>
@@ -16,65 +13,9 @@
 #include "command_writer.h"
 #include "core/queues.h"
 #include "sim_client.h"
+#include "sim_log.h"
 
 namespace check {
-
-// Follows a log of one segment.
-class LogTail {
- public:
-  explicit LogTail(const std::string& path, std::size_t from)
-      : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), at_(from) {}
-  ~LogTail() { ::close(fd_); }
-  LogTail(const LogTail&) = delete;
-  LogTail& operator=(const LogTail&) = delete;
-
-  using Key = std::string;  // app, channel, epoch
-  static Key key(const std::string& app, const std::string& channel, const std::string& epoch) {
-    return app + '/' + channel + '/' + epoch;
-  }
-  const std::vector<ReadEvent>& events(const Key& key) {
-    read();
-    return events_[key];
-  }
-  bool holds(const Key& key, std::uint64_t seq, std::string_view id) {
-    const std::vector<ReadEvent>& all = events(key);
-    return std::any_of(all.rbegin(), all.rend(), [&](const auto& event) { return event.seq == seq && event.id == id; });
-  }
-  bool in_order = true;  // each epoch's seqs rise by one
-
- private:
-  void read() {
-    char block[16 << 10];
-    while (true) {
-      const ssize_t got = ::pread(fd_, block, sizeof block, static_cast<off_t>(at_ + left_.size()));
-      if (got <= 0) break;
-      left_.append(block, static_cast<std::size_t>(got));
-    }
-    std::string_view rest = left_;
-    while (rest.size() >= 8) {
-      Cursor cursor(rest);
-      const std::uint64_t size = cursor.integer(4);
-      cursor.integer(4);
-      const std::string_view body = cursor.text(size);
-      if (!cursor.good) break;
-      if (auto event = read_event(body)) {
-        std::vector<ReadEvent>& all = events_[key(event->app_id, event->channel, event->epoch)];
-        if (event->seq != (all.empty() ? 1 : all.back().seq + 1)) in_order = false;
-        all.push_back(std::move(*event));
-      } else {
-        in_order = false;
-      }
-      rest = cursor.rest();
-    }
-    at_ += left_.size() - rest.size();
-    left_.erase(0, left_.size() - rest.size());
-  }
-
-  int fd_;
-  std::size_t at_;
-  std::string left_;
-  std::map<Key, std::vector<ReadEvent>> events_;
-};
 
 class SimGateway final : public SimWitness {
  public:
@@ -85,15 +26,22 @@ class SimGateway final : public SimWitness {
 
   CommandWriter commands;
   std::function<void(int)> take_over;
+  bool short_memory = false;
 
   void saw(const std::string& app, const std::string& channel, const std::string& epoch, std::uint64_t seq,
            std::string_view id) override {
     const LogTail::Key key = LogTail::key(app, channel, epoch);
-    if (policy_of(channel).logged && !log_.holds(key, seq, id)) {
-      fail("seen, and not in the log: " + key + " " + std::to_string(seq) + " " + std::string(id));
+    if (policy_of(channel).logged && !log_.shows(key, seq, id)) {
+      fail("seen, and not safe in the log: " + key + " " + std::to_string(seq) + " " + std::string(id));
     }
     const auto [found, is_new] = seen_.emplace(std::pair(key, seq), id);
     if (!is_new && found->second != id) fail("two events of one seq were seen: " + key + " " + std::to_string(seq));
+  }
+  void was_promised(const std::string& app, const std::string& channel, std::uint64_t seq,
+                    std::string_view id) override {
+    if (policy_of(channel).logged && !log_.shows(app, channel, seq, id)) {
+      fail("acknowledged, and not safe in the log: " + app + '/' + channel + " " + std::to_string(seq));
+    }
   }
 
   // Takes what came up and does some of it, or all.
@@ -111,7 +59,15 @@ class SimGateway final : public SimWitness {
       handle(record);
     }
   }
-  std::size_t waiting() const { return inbox_.size(); }
+  // Some of the pages of history that were late, in whatever order; be it that nobody waits for them any more.
+  void answer_late(bool all) {
+    while (!late_.empty() && (all || dice_.one_in(6))) {
+      const std::size_t at = dice_.below(late_.size());
+      tell(late_[at]);
+      late_.erase(late_.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+  }
+  std::size_t waiting() const { return inbox_.size() + late_.size(); }
 
   // --- what a gateway may do at any time
   void open_mail(const std::shared_ptr<SimClient>& client) {
@@ -134,6 +90,11 @@ class SimGateway final : public SimWitness {
     conn.subs[sub].admitted = true;
     commands.admit(id, sub, topic(app, channel).id, false, {}, {}, true);
   }
+  void end_some_stream() {
+    if (conns_.empty()) return;
+    auto at = conns_.lower_bound((std::uint64_t{1} << 32) + dice_.below(next_virtual_ - (std::uint64_t{1} << 32) + 1));
+    if (at != conns_.end() && at->second.stream) commands.disconnect(at->first, 1000, "enough");
+  }
   void feed_mail() {
     for (auto& [id, conn] : conns_) {
       if (!conn.open || !conn.client || conn.client->has_socket()) continue;
@@ -154,12 +115,16 @@ class SimGateway final : public SimWitness {
       if (dice_.one_in(2)) item.user_id = "somebody";
       items.push_back(item);
     }
-    requests_[next_request_] = items.size();
+    Request& request = requests_[next_request_];
+    for (const CommandWriter::Item& item : items) {
+      const auto found = topics_.find(item.topic);
+      request.channels.emplace_back(app, found == topics_.end() ? "" : found->second.channel);
+    }
     commands.publish(next_request_++, items);
   }
   void read_window() {
     const Topic& found = topic(dice_.one_in(2) ? "a" : "b", some_channel());
-    requests_[next_request_] = 0;
+    requests_[next_request_];
     std::optional<std::uint64_t> after, before;
     if (dice_.one_in(2)) after = dice_.below(50);
     if (dice_.one_in(2)) before = dice_.below(50);
@@ -167,13 +132,9 @@ class SimGateway final : public SimWitness {
   }
   void meddle() {
     switch (dice_.below(9)) {
-      case 0: {
-        Topic& found = topic(dice_.one_in(2) ? "a" : "b", some_channel());
-        found.epoch = "epoch" + std::to_string(next_epoch_++);
-        found.published = 0;
-        commands.new_epoch(found.id, found.epoch);
+      case 0:
+        new_epoch(dice_.one_in(2) ? "a" : "b", some_channel());
         break;
-      }
       case 1: {
         SimPolicy policy;
         const Topic& found = topic(dice_.one_in(2) ? "a" : "b", some_channel());
@@ -211,13 +172,19 @@ class SimGateway final : public SimWitness {
         }
     }
   }
+  void new_epoch(const std::string& app, const std::string& channel) {
+    Topic& found = topic(app, channel);
+    found.epoch = "epoch" + std::to_string(next_epoch_++);
+    found.published = 0;
+    commands.new_epoch(found.id, found.epoch);
+  }
   void disconnect_all() {
     for (auto& [id, conn] : conns_) commands.disconnect(id, 1001, "the end");
   }
   bool all_gone() const { return conns_.empty(); }
   std::string unanswered() const {
-    for (const auto& [request, items] : requests_) {
-      if (items > 0) return "request " + std::to_string(request);
+    for (const auto& [id, request] : requests_) {
+      if (!request.channels.empty()) return "request " + std::to_string(id);
     }
     return {};
   }
@@ -244,16 +211,25 @@ class SimGateway final : public SimWitness {
     std::uint64_t stream_seq = 0;
     std::string stream_epoch;
   };
+  struct Request {
+    std::vector<std::pair<std::string, std::string>> channels;  // app and channel of each item
+  };
+  struct Answer {  // to a need of history
+    std::uint64_t conn = 0, sub = 0;
+    std::vector<ReadEvent> events;
+    bool gone = false;
+  };
   struct Topic {
     std::uint64_t id = 0;
     std::string app, channel, epoch;
     std::uint64_t published = 0;
   };
 
-  static SimPolicy policy_of(std::string_view channel) {
+  SimPolicy policy_of(std::string_view channel) const {
     SimPolicy policy;
     if (channel.starts_with("room:")) {
       policy.logged = true;
+      if (short_memory) policy.history_events = 4;  // nearly all that is asked for lies in the log
     } else if (channel.starts_with("post:")) {
       policy.logged = true;
       policy.history_events = 12;
@@ -286,10 +262,10 @@ class SimGateway final : public SimWitness {
     std::vector<ReadEvent> window;
     std::uint64_t seq = 0;
     if (policy.logged) {
-      const std::vector<ReadEvent>& all = log_.events(LogTail::key(app, channel, epoch));
+      const std::vector<ReadEvent> all = log_.events(LogTail::key(app, channel, epoch));
       if (!all.empty()) seq = all.back().seq;
-      if (log_.in_order) {
-        const std::size_t count = std::min<std::size_t>(all.size(), dice_.below(20));
+      if (seq > 0) {
+        const std::size_t count = std::min<std::size_t>(all.size(), short_memory ? 0 : dice_.below(20));
         window.assign(all.end() - static_cast<std::ptrdiff_t>(count), all.end());
       }
     }
@@ -361,7 +337,7 @@ class SimGateway final : public SimWitness {
       case 9:
         record.a = in.natural();
         record.b = in.array();
-        for (std::uint64_t left = record.b; left > 0; --left) in.skip();
+        for (std::uint64_t at = 0; at < record.b; ++at) read_result(in, record.a, at);
         break;
       case 10:
         record.a = in.natural();
@@ -391,6 +367,20 @@ class SimGateway final : public SimWitness {
         for (std::size_t left = fields - 1; left > 0; --left) in.skip();
     }
     inbox_.push_back(std::move(record));
+  }
+
+  // Looked at as it comes up: what it promises must hold by then.
+  void read_result(polyglot::MsgpackReader& in, std::uint64_t request, std::uint64_t place) {
+    const auto found = requests_.find(request);
+    const bool is_known = found != requests_.end() && place < found->second.channels.size();
+    std::size_t left = in.array() - 1;
+    if (in.natural() == 1 && is_known) {
+      const std::string id(in.text());
+      const auto& [app, channel] = found->second.channels[place];
+      was_promised(app, channel, in.natural(), id);
+      left -= 2;
+    }
+    for (; left > 0; --left) in.skip();
   }
 
   Conn* known(const Record& record, const char* what) {
@@ -461,7 +451,9 @@ class SimGateway final : public SimWitness {
       case 10: {
         const auto found = requests_.find(record.a);
         if (found == requests_.end()) return fail("a request was answered twice");
-        if (record.tag == 9 && found->second != record.b) fail("a publish got another number of results");
+        if (record.tag == 9 && found->second.channels.size() != record.b) {
+          fail("a publish got another number of results");
+        }
         requests_.erase(found);
         break;
       }
@@ -520,17 +512,25 @@ class SimGateway final : public SimWitness {
   void handle_need(const Record& record) {
     const auto found = topics_.find(record.topic);
     if (known(record, "a need of history") == nullptr || found == topics_.end()) return;
-    std::vector<ReadEvent> events;
-    const bool gone = dice_.one_in(10) || !log_.in_order;
-    if (!gone) {
-      for (const ReadEvent& event :
-           log_.events(LogTail::key(found->second.app, found->second.channel, found->second.epoch))) {
-        if (event.seq > record.a && event.seq <= record.b && events.size() < record.c) events.push_back(event);
+    Answer answer{record.conn, record.sub, {}, dice_.one_in(10)};
+    for (ReadEvent& event : log_.events(LogTail::key(found->second.app, found->second.channel, found->second.epoch))) {
+      if (event.seq > record.a && event.seq <= record.b && answer.events.size() < record.c) {
+        answer.events.push_back(std::move(event));
       }
-      if (!events.empty() && dice_.one_in(3)) events.resize(1 + dice_.below(events.size()));
     }
-    commands.backfill(record.conn, record.sub, events, gone);
+    if (answer.gone) answer.events.clear();
+    if (!answer.events.empty() && dice_.one_in(3)) answer.events.resize(1 + dice_.below(answer.events.size()));
+    if (!answer.events.empty() && dice_.one_in(8)) {  // what the store has lost
+      answer.events.erase(answer.events.begin() + static_cast<std::ptrdiff_t>(dice_.below(answer.events.size())));
+    }
+    if (dice_.one_in(12)) tell(answer);  // twice: the second may come for another page than was asked
+    if (dice_.one_in(3)) {
+      late_.push_back(std::move(answer));
+    } else {
+      tell(answer);
+    }
   }
+  void tell(const Answer& answer) { commands.backfill(answer.conn, answer.sub, answer.events, answer.gone); }
   void hear_mail(std::uint64_t request, std::string_view frame) {
     const auto mail = mails_.find(request);
     const auto found = mail == mails_.end() ? conns_.end() : conns_.find(mail->second);
@@ -561,7 +561,8 @@ class SimGateway final : public SimWitness {
   std::map<std::uint64_t, Topic> topics_;
   std::map<std::string, std::uint64_t> names_;
   std::map<std::string, std::string> epochs_;
-  std::map<std::uint64_t, std::size_t> requests_;
+  std::map<std::uint64_t, Request> requests_;
+  std::vector<Answer> late_;  // pages of history that take their time
   std::map<std::uint64_t, std::uint64_t> mails_;
   std::map<std::pair<LogTail::Key, std::uint64_t>, std::string> seen_;
   std::uint64_t next_virtual_ = std::uint64_t{1} << 32;
