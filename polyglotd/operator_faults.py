@@ -7,10 +7,12 @@ from polyglotd.gateway.http.admin_socket import AdminSocketError
 from polyglotd.host.cannot_start import CannotStart, leaves
 from polyglotd.log.interface import LogFault
 from polyglotd.model import Unavailable
+from polyglotd.plane.native.driver import DriverDied
 from polyglotd.store.interface import StoreFault
 
-TOLD = (CannotStart, LogFault, StoreFault, AdminSocketError, Unavailable, OSError)
-"""An OSError is a full disk, a directory that went away, a file that may not be read: its own words name the file."""
+TOLD = (CannotStart, LogFault, StoreFault, AdminSocketError, DriverDied, Unavailable, OSError)
+"""A driver that died has no traceback of Python's to show. An OSError is a full disk, a directory that went away, a
+file that may not be read: its own words name the file."""
 
 
 def words_for_operator(error: BaseException) -> list[str] | None:

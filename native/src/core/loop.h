@@ -111,6 +111,8 @@ class Loop final : public Sockets {
   void receive(Connection& conn);
   void receive_message(Connection& conn, const Received& message);
   void take_items(Connection& conn);
+  bool next_item(Connection& conn, Received& item);
+  bool keep_items(Connection& conn);  // false: it is lost
   bool has_had_its_part(App& app);
   void wait_its_turn(Connection& conn);
   void run_waiting();

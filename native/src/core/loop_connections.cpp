@@ -1,6 +1,7 @@
 // A WebSocket after its handshake: read, written to, held back, ended. Reference: polyglotd/plane/asgi/socket_connection.py.
 #include <array>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "core/loop.h"
@@ -154,9 +155,29 @@ void Loop::receive(Connection& conn) {
   take_items(conn);
 }
 
+// What a client sends is held by its reader alone: without memory for it that one client goes.
+bool Loop::next_item(Connection& conn, Received& item) {
+  try {
+    return conn.reader.next(item);
+  } catch (const std::bad_alloc&) {
+    lose(conn);
+    return false;
+  }
+}
+
+bool Loop::keep_items(Connection& conn) {
+  try {
+    conn.reader.keep();
+    return true;
+  } catch (const std::bad_alloc&) {
+    lose(conn);
+    return false;
+  }
+}
+
 void Loop::take_items(Connection& conn) {
   Received item;
-  while (conn.closing != Connection::Closing::gone && conn.reader.next(item)) {
+  while (conn.closing != Connection::Closing::gone && next_item(conn, item)) {
     if (item.kind == Received::Kind::close) {
       const std::string reason(item.data);
       conn.peer_closed = true;
@@ -192,18 +213,15 @@ void Loop::take_items(Connection& conn) {
     }
     if (conn.closing != Connection::Closing::open) continue;
     if (!engine_.may_be_read(conn) || records_full()) {
-      conn.reader.keep();
-      hold_back(conn);
+      if (keep_items(conn)) hold_back(conn);
       return;
     }
     if (has_more_than_its_share(*conn.app)) {
-      conn.reader.keep();
-      hold_for_share(conn);
+      if (keep_items(conn)) hold_for_share(conn);
       return;
     }
     if (has_had_its_part(*conn.app)) {  // others first
-      conn.reader.keep();
-      wait_its_turn(conn);
+      if (keep_items(conn)) wait_its_turn(conn);
       return;
     }
   }

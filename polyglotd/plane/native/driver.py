@@ -47,7 +47,7 @@ class Driver:
         """How many records wait, and their bytes, one after another. Raises DriverDied."""
         count = self._call["plg_take_records"](self._handle, byref(self._records), byref(self._size))
         if count < 0:
-            raise DriverDied(self._failure())
+            raise DriverDied(f"the driver's thread has ended, and the daemon with it: {self._failure()}")
         return count, ctypes.string_at(self._records, self._size.value) if count else b""
 
     def counters(self) -> bytes:
