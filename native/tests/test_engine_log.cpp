@@ -270,6 +270,20 @@ TEST("a kind that becomes a memory kind while events wait keeps its order") {
   CHECK_EQ(room.results(2).at(0).seq, 3u);
 }
 
+TEST("a kind that becomes a memory kind in a new epoch waits for no fsync of the old one") {
+  Room room;
+  room.publish(1, "7");
+  room.commands.new_epoch(Room::kRoom, "e2");
+  room.commands.set_policy(Room::kRoom, {});
+  room.publish_all(1, Room::kRoom, 1);
+  CHECK(room.was_answered(1));
+  CHECK_EQ(room.log.counters().writes, 1u);
+  room.synced(room.wanted.back());
+  room.publish_all(2, Room::kRoom, 1);
+  CHECK_EQ(room.results(2).at(0).seq, 2u);
+  CHECK_EQ(room.log.counters().writes, 1u);
+}
+
 TEST("a topic with a publish on its way to the disk is not idle") {
   Room room;
   room.commands.disconnect(1, 4000, "enough");

@@ -58,7 +58,7 @@ struct GivenId {
 struct Batch {
   Topic* topic = nullptr;
   bool logged = false;
-  std::string epoch;
+  std::uint32_t epochs = 0;  // the topic's, when it began
   std::string frames;               // of socket_v2
   std::vector<std::uint32_t> ends;  // of each entry's frame
   std::vector<Entry> entries;

@@ -58,7 +58,6 @@ struct Counters {
   OutboxTally outboxes;
   std::array<Histogram, 5> latency;  // by kind: room, ticker, match, post, others
   AppTallies apps;
-  Histogram log_write;
 
   void count_refusal(std::string_view reason) {
     for (std::size_t at = 0; at < kReasons.size(); ++at) {

@@ -224,7 +224,7 @@ Batch& Engine::batch_of(Topic& topic, bool logged) {
     auto made = std::make_unique<Batch>();
     made->topic = &topic;
     made->logged = logged;
-    made->epoch = topic.epoch;
+    made->epochs = topic.epochs;
     made->log_from = made->log_to = commit.records.size();
     batch = made.get();
     commit.batches.push_back(std::move(made));
@@ -357,7 +357,7 @@ void Engine::synced(std::uint64_t position, bool ok) {
 
 void Engine::waits_no_more(const Batch& batch) {
   --batch.topic->waiting;
-  if (batch.logged) --batch.topic->waiting_for_log;
+  if (batch.logged && batch.epochs == batch.topic->epochs) --batch.topic->waiting_for_log;
   log_waiting_ -= batch.waiting_bytes;
 }
 
@@ -367,7 +367,7 @@ void Engine::refuse_commit(Commit& commit, const Refusal& refusal) {
     Batch& batch = **at;
     Topic& topic = *batch.topic;
     waits_no_more(batch);
-    if (batch.epoch == topic.epoch) {
+    if (batch.epochs == topic.epochs) {
       if (batch.first_seq > 0) topic.assigned = std::min(topic.assigned, batch.first_seq - 1);
       for (const GivenId& given : batch.ids) topic.dedupe.forget(given.user_id, given.id, given.seq);
     }
@@ -383,7 +383,7 @@ void Engine::release(Commit& commit) {
 void Engine::release(Batch& batch, const Commit& commit) {
   Topic& topic = *batch.topic;
   waits_no_more(batch);
-  if (batch.epoch != topic.epoch) {
+  if (batch.epochs != topic.epochs) {
     const Refusal refusal = unavailable("the channel began a new epoch meanwhile");
     for (const Answer& waiting : batch.answers) answer(batch, waiting, &refusal);
     return;

@@ -130,6 +130,8 @@ void Engine::run(const command::NewEpoch& command) {
   commit();  // what this turn has published belongs to the epoch before
   put_published(topic);
   topic.epoch = command.epoch;
+  ++topic.epochs;
+  topic.waiting_for_log = 0;  // what still does is refused then: it holds up nothing of this epoch
   topic.log_key.clear();
   append_channel_key(topic.log_key, topic.names.app_id, topic.names.channel, topic.epoch);
   topic.seq = topic.assigned = 0;

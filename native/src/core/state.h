@@ -176,7 +176,8 @@ struct Topic {
   std::uint64_t generation = 0;  // fan-outs so far
   std::uint32_t jobs = 0;  // fan-outs under way
   std::uint32_t waiting = 0;  // batches whose turn has not come
-  std::uint32_t waiting_for_log = 0;  // of these
+  std::uint32_t waiting_for_log = 0;  // of these, of this epoch
+  std::uint32_t epochs = 0;  // that began while it was open
   bool told_idle = false;
   std::int64_t busy_us = 0;
   Window window;
