@@ -19,7 +19,7 @@ class FairWorld {
   using Socket = SimKernel::Socket;
 
   explicit FairWorld(const polyglot::LoopSettings& settings)
-      : loop(settings, kernel, nullptr, up, down, counters, {[] {}, {}}) {
+      : loop(settings, kernel, nullptr, up, down, lobby, counters, {[] {}, {}}) {
     kernel.calm();
     loop.listen(SimKernel::kListener);
     for (const char* app : {"a", "b", "c"}) commands.configure_app(app, 65'536, 1'000'000);
@@ -93,6 +93,7 @@ class FairWorld {
   SimKernel kernel{1};
   polyglot::UpQueue up;
   polyglot::DownQueue down;
+  polyglot::Lobby lobby;
   polyglot::Counters counters;
   polyglot::Loop loop;
   CommandWriter commands;

@@ -68,9 +68,10 @@ class TwoClients {
   SimKernel kernel{1};
   polyglot::UpQueue up;
   polyglot::DownQueue down;
+  polyglot::Lobby lobby;
   polyglot::Counters counters;
   check::CommandWriter commands;
-  polyglot::Loop loop{{}, kernel, nullptr, up, down, counters, {[] {}, [](std::uint64_t) {}}};
+  polyglot::Loop loop{{}, kernel, nullptr, up, down, lobby, counters, {[] {}, [](std::uint64_t) {}}};
 
  private:
   std::uint64_t conns_ = 0;

@@ -32,7 +32,7 @@ class Simulation {
         tail_(directory_.path(), durable_),
         gateway_(dice_, tail_),
         settings_(settings()),
-        loop_(settings_, kernel_, &log_, up_, down_, counters_,
+        loop_(settings_, kernel_, &log_, up_, down_, lobby_, counters_,
               {[] {},
                [this](std::uint64_t position) {
                  wanted_ = std::max(wanted_, position);
@@ -294,6 +294,7 @@ class Simulation {
   SimGateway gateway_;
   polyglot::UpQueue up_;
   polyglot::DownQueue down_;
+  polyglot::Lobby lobby_;
   polyglot::Counters counters_;
   bool asked_ = false;
   bool calm_ = false;

@@ -3,6 +3,7 @@
 #include "core/loop.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <variant>
 
@@ -10,12 +11,13 @@
 
 namespace polyglot {
 
-Loop::Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down,
+Loop::Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down, Lobby& lobby,
            Counters& counters, Wakers wakers)
     : settings_(settings),
       kernel_(kernel),
       up_(up),
       down_(down),
+      lobby_(lobby),
       counters_(counters),
       wakers_(std::move(wakers)),
       engine_(settings.engine, log, records_, counters, *this, [&kernel] { return kernel.steady_us(); }),
@@ -30,6 +32,7 @@ void Loop::close_all() {
   listeners_.clear();
   for (auto& [id, knock] : knocks_) kernel_.close(knock->fd);
   knocks_.clear();
+  for (const Opening& opening : lobby_.take_all()) kernel_.close(opening.fd);
   engine_.each_connection([this](Connection& conn) {
     if (conn.fd >= 0) kernel_.close(std::exchange(conn.fd, -1));
   });
@@ -143,7 +146,7 @@ void Loop::dispatch(const Ready& ready) {
     heads_held_.push_back(id);
   } else if (found->second->phase == Knock::Phase::head) {
     on_head(*found->second, ready.hung_up || ready.broken);
-  } else if (found->second->phase == Knock::Phase::linger) {
+  } else {
     on_linger(*found->second);
   }
 }
@@ -182,13 +185,9 @@ void Loop::run_deadlines() {
     }
   }
   while (due(openings_due_, next)) {
-    const auto found = knocks_.find(next.id);
-    if (found == knocks_.end() || found->second->phase != Knock::Phase::opening) continue;
-    Knock& knock = *found->second;
-    openings_.erase(knock.conn);
-    records_.disconnected(knock.conn, 1006, "not accepted");
-    counters_.handshakes_refused.add();
-    finish(knock, problem_answer(503, "unavailable", "the server is too busy to answer in time", {}, 1000));
+    const std::optional<Opening> opening = lobby_.take(next.id);
+    if (!opening) continue;
+    refuse(*opening, problem_answer(503, "unavailable", "the server is too busy to answer in time", {}, 1000));
   }
   while (due(lingers_, next)) {
     const auto found = knocks_.find(next.id);

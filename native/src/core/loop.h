@@ -13,6 +13,7 @@
 #include "core/deadlines.h"
 #include "core/engine.h"
 #include "core/kernel.h"
+#include "core/lobby.h"
 #include "core/queues.h"
 
 namespace polyglot {
@@ -54,8 +55,8 @@ class Loop final : public Sockets {
   static constexpr std::uint64_t kWakeTag = 1;  // commands wait, or the loop is to stop
   static constexpr std::uint64_t kSyncTag = 3;  // the syncing thread is done with something
 
-  Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down, Counters& counters,
-       Wakers wakers);
+  Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down, Lobby& lobby,
+       Counters& counters, Wakers wakers);
   ~Loop() override;
 
   void listen(int fd);  // the descriptor is the loop's from now on
@@ -71,18 +72,14 @@ class Loop final : public Sockets {
   void sync_wanted(std::uint64_t position) override;
 
  private:
-  struct Knock {  // a connection that is not one of ours yet, or never will be
-    enum class Phase : std::uint8_t { head, opening, linger };
+  struct Knock {  // a connection whose request is not read yet, or that is answered with a refusal
+    enum class Phase : std::uint8_t { head, linger };
     std::uint64_t id = 0;
     int fd = -1;
     Phase phase = Phase::head;
-    bool sub_protocol = false;
-    Serializer serializer = Serializer::v2;
     std::size_t seen = 0;  // bytes of the head so far
     std::size_t linger_room = 0;  // bytes that are still read
-    std::uint64_t conn = 0;
     std::string address;
-    std::string key;
     std::string last_words;
   };
 
@@ -101,7 +98,9 @@ class Loop final : public Sockets {
   void run(const command::Accept& command);
   void run(const command::Refuse& command);
   void run(const command::StopAccepting&);
+  void refuse(const Opening& opening, std::string last_words);
   void finish(Knock& knock, std::string last_words);
+  void linger(Knock& knock, std::string last_words);
   void on_linger(Knock& knock);
   void drop(Knock& knock);
 
@@ -136,6 +135,7 @@ class Loop final : public Sockets {
   Kernel& kernel_;
   UpQueue& up_;
   DownQueue& down_;
+  Lobby& lobby_;
   Counters& counters_;
   Wakers wakers_;
   Records records_;
@@ -145,7 +145,6 @@ class Loop final : public Sockets {
   std::vector<int> listeners_;
   bool listeners_armed_ = true;
   std::unordered_map<std::uint64_t, std::unique_ptr<Knock>> knocks_;
-  std::unordered_map<std::uint64_t, std::uint64_t> openings_;  // conn -> knock
   std::uint64_t next_knock_ = 1;
   std::uint64_t next_conn_ = 1;
   std::size_t heads_waiting_ = 0;

@@ -1,6 +1,7 @@
 // From accept to a connection of ours, to Python's hands, or to a refusal. Reference: polyglotd/plane/asgi/listener.py and
 // opening.py.
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "core/loop.h"
@@ -146,53 +147,56 @@ void Loop::begin_opening(Knock& knock, std::size_t size) {
   }
   kernel_.unwatch(knock.fd);  // whatever the peer does, the decision comes first
   --heads_waiting_;
-  knock.phase = Knock::Phase::opening;
-  knock.key = upgrade.key;
-  knock.sub_protocol = upgrade.subprotocol;
-  knock.serializer = upgrade.serializer;
-  knock.conn = next_conn_++;
-  openings_[knock.conn] = knock.id;
-  openings_due_.push({knock.id, engine_.steady_us() + settings_.accept_deadline_us});
-  records_.connect(knock.conn, upgrade.query, upgrade.headers, knock.address);
-}
-
-void Loop::run(const command::Accept& command) {
-  const auto opening = openings_.find(command.conn);
-  if (opening == openings_.end() || engine_.app(command.app_id) == nullptr) return;
-  Knock& knock = *knocks_.at(opening->second);
-  openings_.erase(opening);
-  const Wire wire = knock.serializer == Serializer::v1 ? Wire::socket_v1 : Wire::socket_v2;
-  Connection& conn = engine_.connect(command.conn, command.app_id, wire, command.user_id);
-  conn.fd = knock.fd;
-  constexpr std::size_t kEnvelopeBytes = 16 << 10;  // what a message may have beside `data`
-  conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kEnvelopeBytes);
-  engine_.put_control(conn, accept_answer(knock.key, knock.sub_protocol));
-  kernel_.watch(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false);
-  silences_.push({conn.id, engine_.steady_us() + settings_.silence_us});
+  const std::uint64_t conn = next_conn_++;
+  lobby_.put({conn, knock.fd, upgrade.subprotocol, upgrade.serializer, upgrade.key});
+  openings_due_.push({conn, engine_.steady_us() + settings_.accept_deadline_us});
+  records_.connect(conn, upgrade.query, upgrade.headers, knock.address);
   knocks_.erase(knock.id);
 }
 
+void Loop::run(const command::Accept& command) {
+  if (engine_.app(command.app_id) == nullptr) return;
+  const std::optional<Opening> opening = lobby_.take(command.conn);
+  if (!opening) return;
+  const Wire wire = opening->serializer == Serializer::v1 ? Wire::socket_v1 : Wire::socket_v2;
+  Connection& conn = engine_.connect(command.conn, command.app_id, wire, command.user_id);
+  conn.fd = opening->fd;
+  constexpr std::size_t kEnvelopeBytes = 16 << 10;  // what a message may have beside `data`
+  conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kEnvelopeBytes);
+  engine_.put_control(conn, accept_answer(opening->key, opening->sub_protocol));
+  kernel_.watch(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false);
+  silences_.push_back({conn.id, engine_.steady_us() + settings_.silence_us});
+}
+
 void Loop::run(const command::Refuse& command) {
-  const auto opening = openings_.find(command.conn);
-  if (opening == openings_.end()) return;
-  Knock& knock = *knocks_.at(opening->second);
-  openings_.erase(opening);
-  records_.disconnected(command.conn, 1006, "not accepted");
-  counters_.handshakes_refused.add();
+  const std::optional<Opening> opening = lobby_.take(command.conn);
+  if (!opening) return;
   std::vector<std::pair<std::string, std::string>> headers;
   for (const auto& [name, value] : command.headers) headers.emplace_back(name, value);
-  finish(knock, http_answer(command.status, headers, command.body));
+  refuse(*opening, http_answer(command.status, headers, command.body));
+}
+
+void Loop::refuse(const Opening& opening, std::string last_words) {
+  records_.disconnected(opening.conn, 1006, "not accepted");
+  counters_.handshakes_refused.add();
+  auto made = std::make_unique<Knock>();
+  Knock& knock = *made;
+  knock.id = next_knock_++;
+  knock.fd = opening.fd;
+  knocks_[knock.id] = std::move(made);
+  kernel_.watch(knock.fd, knock_tag(knock.id), true, true, false);
+  linger(knock, std::move(last_words));
+}
+
+void Loop::finish(Knock& knock, std::string last_words) {
+  --heads_waiting_;
+  kernel_.low_water(knock.fd, 1);
+  kernel_.rewatch(knock.fd, knock_tag(knock.id), true, true, false);
+  linger(knock, std::move(last_words));
 }
 
 // Sends the last bytes and lets the peer read them: unread input would turn the close into a reset.
-void Loop::finish(Knock& knock, std::string last_words) {
-  if (knock.phase == Knock::Phase::head) {
-    --heads_waiting_;
-    kernel_.low_water(knock.fd, 1);
-    kernel_.rewatch(knock.fd, knock_tag(knock.id), true, true, false);
-  } else {
-    kernel_.watch(knock.fd, knock_tag(knock.id), true, true, false);
-  }
+void Loop::linger(Knock& knock, std::string last_words) {
   knock.phase = Knock::Phase::linger;
   knock.last_words = std::move(last_words);
   knock.linger_room = kLingerBytes;
