@@ -26,6 +26,12 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
 
 
+class Driver(msgspec.Struct, frozen=True, kw_only=True):
+    """The data plane in C++."""
+
+    io_threads: Annotated[int, Meta(ge=1, le=64)] = 1  # an app's connections are all on one of them
+
+
 class Data(msgspec.Struct, frozen=True, kw_only=True):
     dir: str = "./data"
 
@@ -67,6 +73,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: Listen = Listen()
+    driver: Driver = Driver()
     data: Data = Data()
     log: Log = Log()
     store: Store = Store()

@@ -131,10 +131,14 @@ class Daemon:
             settings = PlaneSettings(host=self.settings.listen.host, port=self.settings.listen.port)
             plane: Plane
             if library is not None and isinstance(log, NativeSegmentLog):
-                plane = NativePlane(library, log, settings, log_always=self.settings.log.sync == "always")
+                io_threads = self.settings.driver.io_threads
+                always = self.settings.log.sync == "always"
+                plane = NativePlane(library, log, settings, log_always=always, io_threads=io_threads)
             else:
+                if self.settings.driver.io_threads > 1:
+                    logger.warning("[driver] io_threads is the driver's; the plane in Python has one thread")
                 plane = AsgiPlane(log, settings)
-            logger.info("the %s plane serves: %s", plane.name, why)
+            logger.info("the %s plane serves with io_threads = %d: %s", plane.name, plane.io_threads, why)
             await self._serve(stop, serving, log, registry, store, broker, processor, plane, why)
 
     def _driver(self) -> tuple[Library | None, str]:
@@ -179,6 +183,7 @@ class Daemon:
             metrics_public=self.settings.metrics.public,
             parts=parts,
             plane_why=plane_why,
+            io_threads=plane.io_threads,
             examples=_example_pages() if self.development else None,
         )
         server = HttpServer(build_http_app(edge))

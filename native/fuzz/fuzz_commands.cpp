@@ -136,6 +136,7 @@ class Mailroom final : public Sockets {
     if (conn.outbox.empty()) engine_.gone(conn);
   }
   void sync_wanted(std::uint64_t) override {}
+  void log_grows_from(std::uint64_t) override {}
 
  private:
   static EngineSettings settings() {

@@ -14,13 +14,13 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default) /* all other names are hidden */
 
-#define PLG_ABI 1u /* raised when a signature, a struct or a record's layout changes */
+#define PLG_ABI 2u /* raised when a signature, a struct or a record's layout changes */
 
 enum plg_error {
   PLG_INVALID = -1, /* the caller broke the interface; `error` says how */
   PLG_SYSTEM = -2, /* the kernel refused; `error` says what, errno is set */
   PLG_FULL = -3, /* the log: [log] bytes_max is reached */
-  PLG_FAILED = -4 /* the log: an fsync failed, it takes nothing any more; the driver: its thread has died */
+  PLG_FAILED = -4 /* the log: an fsync failed, it takes nothing any more; the driver: a thread of its has died */
 };
 
 /* The ABI of the library; the caller compares it with its own before anything else. */
@@ -85,24 +85,31 @@ void plg_log_close(plg_log* log);
 
 typedef struct plg_driver plg_driver;
 
-/* Start a driver and its thread. `options`: a msgpack map, see polyglotd/plane/native/library.py. `log`: NULL where kinds
- * are never logged; not owned. `listeners`: listening sockets, the driver's after success. */
+/* Start a driver and its loops, each on a thread of its own. `options`: a msgpack map, see polyglotd/plane/native/plane.py;
+ * its `io_threads` says how many (1). `log`: NULL where kinds are never logged; not owned. `listeners`: listening sockets,
+ * the driver's after success.
+ *
+ * A topic and a connection belong to one loop, which the caller chooses by where it sends `OpenTopic`, `Accept` and
+ * `OpenVirtual`: an app with all its topics and connections to one loop, and whatever is about them to the same. Loop 0
+ * accepts: `Refuse` and `StopAccepting` are its. A `reply` is loop `reply` mod io_threads's. */
 int plg_open(uint32_t abi, const char* options, size_t options_size, plg_log* log, const int32_t* listeners,
              size_t listeners_count, plg_driver** driver, char* error, size_t error_size);
 /* An eventfd, readable while records wait that somebody waits for, or bookkeeping has waited its time. Wait on it; never
  * read or close it. Any thread. */
 int plg_wake_fd(const plg_driver* driver);
-/* All records that wait, oldest first, and how many; the memory is the driver's until the next call. 0 where there are
- * none; PLG_FAILED where the thread has died. One thread. */
-ptrdiff_t plg_take_records(plg_driver* driver, const void** records, size_t* size);
-/* Queue a batch of commands, all or none, run in order. PLG_INVALID: not a sequence of commands. One thread. */
-int plg_submit(plg_driver* driver, const void* commands, size_t size);
+/* All records that wait, of each loop oldest first, and how many; the memory is the driver's until the next call. 0 where
+ * there are none; PLG_FAILED where a thread has died, which ends the others. `told`: of every event that the driver wrote
+ * to the log before this position, these records have told, or those before. One thread. */
+ptrdiff_t plg_take_records(plg_driver* driver, const void** records, size_t* size, uint64_t* told);
+/* Queue a batch of commands for a loop, from 0 on, all or none, run in order. PLG_INVALID: not a sequence of commands, or
+ * no such loop. One thread. */
+int plg_submit(plg_driver* driver, uint32_t loop, const void* commands, size_t size);
 /* The counters of polyglotd/plane/native/counters.py as msgpack, copied. Any thread; nothing stops for it. Bytes
  * needed: where that is more than `room`, nothing was written. */
 ptrdiff_t plg_counters(plg_driver* driver, void* buffer, size_t room);
-/* Why the thread died; 0 bytes where it lives. Any thread. */
+/* Why a thread died; 0 bytes where all live. Any thread. */
 size_t plg_failure(const plg_driver* driver, char* text, size_t room);
-/* Close every socket, join the thread (at most 1 s), free the handle. */
+/* Close every socket, join the threads (at most 1 s), free the handle. */
 void plg_close(plg_driver* driver);
 
 #pragma GCC visibility pop

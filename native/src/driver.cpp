@@ -1,5 +1,5 @@
-// plg_open and its kin: the driver over the C ABI, one loop on a thread of its own. Exceptions end here; what each
-// function promises is in polyglot_driver.h.
+// plg_open and its kin: the driver over the C ABI, loops that know nothing of each other but the lobby. Exceptions end
+// here; what each function promises is in polyglot_driver.h.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "core/counters_text.h"
 #include "core/event_fd.h"
@@ -32,26 +33,46 @@ size_t copy_text(std::string_view text, char* out, size_t room) {
 }  // namespace
 
 struct plg_driver {
-  plg_driver(const LoopSettings& settings, plg_log* log)
-      : loop(settings, log == nullptr ? nullptr : &log->writer, lobby, counters,
-             {[this] { wake_python.signal(); }, [this](std::string_view why) { died(why); }}) {}
+  plg_driver(const DriverOptions& options, plg_log* log_) : log(log_ == nullptr ? nullptr : &log_->writer) {
+    const std::size_t count = options.io_threads;
+    for (std::size_t at = 0; at < count; ++at) counters.push_back(std::make_unique<Counters>());
+    for (std::size_t at = 0; at < count; ++at) {
+      LoopSettings settings = options.loop;
+      settings.engine.id_first = count + at;
+      settings.engine.id_step = count;
+      for (std::size_t other = 0; other < count; ++other) {
+        if (other != at) settings.engine.queued_elsewhere.push_back(&counters[other]->outboxes.queued_bytes);
+      }
+      loops.push_back(std::make_unique<LoopThread>(
+          settings, log, lobby, *counters[at],
+          LoopThread::Calls{[this] { wake_python.signal(); }, [this](std::string_view why) { died(why); }}));
+    }
+  }
+  ~plg_driver() { stop(); }
+  void stop() {
+    for (const auto& loop : loops) loop->stop();
+  }
+  // Half a driver serves nobody: with one loop end all, and the daemon is told.
   void died(std::string_view why) {
     {
       const std::lock_guard<std::mutex> lock(failure_mutex);
-      failure = why;
+      if (failure.empty()) failure = why;
     }
+    stop();
     dead.store(true, std::memory_order_release);
     wake_python.signal();
   }
 
+  LogWriter* log;
   EventFd wake_python;
   Lobby lobby;
-  Counters counters;
   std::string taken;  // records that Python looks at
+  std::string more;
   std::atomic<bool> dead{false};
   mutable std::mutex failure_mutex;
   std::string failure;
-  LoopThread loop;  // ends before what it uses
+  std::vector<std::unique_ptr<Counters>> counters;
+  std::vector<std::unique_ptr<LoopThread>> loops;  // end before what they use
 };
 
 extern "C" {
@@ -63,10 +84,9 @@ int plg_open(uint32_t abi, const char* options, size_t options_size, plg_log* lo
     return PLG_INVALID;
   }
   try {
-    const LoopSettings settings = read_options({options, options_size});
-    auto made = std::make_unique<plg_driver>(settings, log);
-    for (size_t at = 0; at < listeners_count; ++at) made->loop.listen(listeners[at]);
-    made->loop.start();
+    auto made = std::make_unique<plg_driver>(read_options({options, options_size}), log);
+    for (size_t at = 0; at < listeners_count; ++at) made->loops[0]->listen(listeners[at]);
+    for (const auto& loop : made->loops) loop->start();
     *driver = made.release();
     return 0;
   } catch (const MsgpackError& failure) {
@@ -85,9 +105,18 @@ int plg_open(uint32_t abi, const char* options, size_t options_size, plg_log* lo
 
 int plg_wake_fd(const plg_driver* driver) { return driver->wake_python.fd(); }
 
-ptrdiff_t plg_take_records(plg_driver* driver, const void** records, size_t* size) {
+ptrdiff_t plg_take_records(plg_driver* driver, const void** records, size_t* size, uint64_t* told) {
   driver->wake_python.clear();
-  const uint32_t count = driver->loop.up().take(driver->taken);
+  // First: of what is written from now on nobody has to have told.
+  *told = driver->log == nullptr ? 0 : driver->log->end();
+  uint64_t untold = 0;
+  uint32_t count = driver->loops[0]->up().take(driver->taken, &untold);
+  *told = std::min(*told, untold);
+  for (size_t at = 1; at < driver->loops.size(); ++at) {
+    count += driver->loops[at]->up().take(driver->more, &untold);
+    driver->taken += driver->more;
+    *told = std::min(*told, untold);
+  }
   // What `clear` took away may have been the last signal ever, and these records are not what it was about.
   if (driver->dead.load(std::memory_order_acquire)) driver->wake_python.signal();
   *records = driver->taken.data();
@@ -96,12 +125,13 @@ ptrdiff_t plg_take_records(plg_driver* driver, const void** records, size_t* siz
   return static_cast<ptrdiff_t>(count);
 }
 
-int plg_submit(plg_driver* driver, const void* commands, size_t size) {
+int plg_submit(plg_driver* driver, uint32_t loop, const void* commands, size_t size) {
+  if (loop >= driver->loops.size()) return PLG_INVALID;
   try {
     auto batch = std::make_unique<CommandBatch>();
     batch->bytes.assign(static_cast<const char*>(commands), size);
     decode_commands(*batch);
-    driver->loop.submit(std::move(batch));
+    driver->loops[loop]->submit(std::move(batch));
     return 0;
   } catch (const std::exception&) {
     return PLG_INVALID;
@@ -111,7 +141,11 @@ int plg_submit(plg_driver* driver, const void* commands, size_t size) {
 ptrdiff_t plg_counters(plg_driver* driver, void* buffer, size_t room) {
   try {
     std::string text;
-    append_counters(text, driver->counters);
+    std::vector<LoopCounters> loops;
+    for (size_t at = 0; at < driver->loops.size(); ++at) {
+      loops.push_back({driver->counters[at].get(), driver->loops[at]->cpu_us()});
+    }
+    append_counters(text, loops);
     if (text.size() <= room) std::memcpy(buffer, text.data(), text.size());
     return static_cast<ptrdiff_t>(text.size());
   } catch (const std::exception&) {

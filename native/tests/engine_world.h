@@ -100,6 +100,7 @@ class EngineWorld : public polyglot::Sockets {
 
   void closing_began(Connection&) override {}
   void sync_wanted(std::uint64_t position) override { wanted.push_back(position); }
+  void log_grows_from(std::uint64_t position) override { grown.push_back(position); }
 
   LogDirectory directory;
   polyglot::LogWriter log{directory.options()};
@@ -108,7 +109,7 @@ class EngineWorld : public polyglot::Sockets {
   CommandWriter commands;
   std::vector<std::uint64_t> wanted;  // syncs that were asked for
   std::vector<Published> published;
-  std::vector<std::uint64_t> told;
+  std::vector<std::uint64_t> grown;
   std::vector<bool> closed;  // answers to CloseTopic
   std::uint64_t last_join = 0;
   std::string page;  // the last page of a window: epoch, seq, count of events
@@ -178,9 +179,6 @@ class EngineWorld : public polyglot::Sockets {
       case 15:
         in.skip();
         closed.push_back(in.boolean());
-        break;
-      case 100:
-        told.push_back(in.natural());
         break;
       default:
         break;

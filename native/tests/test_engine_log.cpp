@@ -66,7 +66,8 @@ TEST("nobody sees a logged event, and nobody is answered, before it is durable")
   CHECK(room.take(1).empty());
   CHECK(room.take(2).empty());
   CHECK(room.published.empty());
-  CHECK(room.told.empty());
+  CHECK_EQ(room.grown, std::vector<std::uint64_t>{room.engine.untold()});
+  CHECK(room.engine.untold() < room.log.end());
   CHECK_EQ(room.window(Room::kRoom), "e1 0 0");
   // What a joining member is told is what it may see.
   room.engine.connect(3, "a", polyglot::Wire::mail_v2, "cyd");
@@ -196,6 +197,23 @@ TEST("what was durable before an fsync failed is acknowledged, be it told only t
   CHECK(says(all, R"("7","room:a","phx_reply",{"status":"ok")"));
   CHECK(says(all, R"("8","room:a","phx_reply",{"status":"error")"));
   CHECK_EQ(room.take(2).size(), 1u);
+}
+
+TEST("what waits for an fsync is not told of yet, and what one failed for never is") {
+  Room room;
+  room.publish(1, "7");
+  room.publish(1, "8");
+  const std::uint64_t eighth = room.wanted.at(0);  // where the first ends
+  CHECK(room.engine.untold() < eighth);
+  room.synced(eighth);
+  CHECK_EQ(room.engine.untold(), eighth);
+  room.synced(room.wanted.at(1));
+  CHECK_EQ(room.engine.untold(), polyglot::UpQueue::kAllTold);
+  room.publish(1, "9");
+  const std::uint64_t ninth = room.wanted.at(1);
+  room.synced(ninth, false);
+  room.turn();
+  CHECK_EQ(room.engine.untold(), ninth);
 }
 
 TEST("what waits for the log is bounded, and taken again once it has gone") {

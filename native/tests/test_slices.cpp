@@ -16,6 +16,7 @@ class Nothing final : public polyglot::Sockets {
  public:
   void closing_began(Connection&) override {}
   void sync_wanted(std::uint64_t) override {}
+  void log_grows_from(std::uint64_t) override {}
 };
 
 // An engine whose turns the test takes, with a room of many members.

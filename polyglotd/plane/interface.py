@@ -16,7 +16,9 @@ about a conn, sub or topic that is gone do nothing: the record that says so is a
 
 Order. Records about one conn come in the order in which things happened. Each `Connect` or `OpenVirtual` is followed
 by exactly one `Disconnected`; each `Admit` that found its sub alive by exactly one `Left`, which comes before the
-connection's `Disconnected`. Commands of one batch run in order, and batches in the order of their submission.
+connection's `Disconnected`. Commands of one batch run in order, and batches in the order of their submission; a plane
+with several threads keeps that for the commands about one app, its topics and its connections. The topics that one
+`Publish` names are of one app.
 """
 
 from collections.abc import Sequence
@@ -466,6 +468,8 @@ class Plane(Protocol):
     """A data plane. One gateway owns it."""
 
     name: str
+    io_threads: int
+    """Over which it spreads apps; each app's topics and connections are on one of them."""
 
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and serve until cancelled; `started` with the bound (host, port). Raises OSError where it can't

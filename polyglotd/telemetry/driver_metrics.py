@@ -4,11 +4,18 @@ The driver's buckets are fine, four to a doubling; here some are merged, at boun
 each count is exact.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from polyglotd.plane.native.counters import LATENCY_BUCKETS, AppTally, DriverCounters, Latency, upper_bound_us
+from polyglotd.plane.native.counters import (
+    LATENCY_BUCKETS,
+    AppTally,
+    DriverCounters,
+    Latency,
+    LoopTally,
+    upper_bound_us,
+)
 
 # Two to a doubling where deliveries should be, fewer where something is wrong.
 BOUNDS_US = (
@@ -19,7 +26,7 @@ _AFTER = {upper_bound_us(at): at + 1 for at in range(LATENCY_BUCKETS)}  # bound 
 _MERGED = tuple((bound / 1e6, _AFTER[bound]) for bound in BOUNDS_US)
 
 _COUNTERS = {
-    "turns_total": "Turns of the driver's loop.",
+    "turns_total": "Turns of the driver's loops.",
     "wakes_total": "Times that the driver woke Python.",
     "reads_total": "System calls that read sockets.",
     "writes_total": "System calls that wrote to sockets.",
@@ -43,10 +50,26 @@ def driver_metrics(counters: DriverCounters) -> Iterator[Metric]:
         yield CounterMetricFamily(f"polyglot_driver_{name.removesuffix('_total')}", text, getattr(counters, name))
     unread = "Bytes of records that Python has yet to take."
     yield GaugeMetricFamily("polyglot_driver_records_unread_bytes", unread, counters.records_unread_bytes)
+    yield from _loops(counters.loops)
     by_kind = HistogramMetricFamily("polyglot_delivery_latency_seconds", f"{_LATENCY}, by kind.", labels=("kind",))
     for kind in counters.latency_us:
         _add(by_kind, kind, counters.latency(kind))
     yield by_kind
+
+
+def _loops(loops: Sequence[LoopTally]) -> Iterator[Metric]:
+    cpu = CounterMetricFamily(
+        "polyglot_driver_loop_cpu_seconds", "CPU time of the thread of one of the driver's loops.", labels=("loop",)
+    )
+    turns = CounterMetricFamily("polyglot_driver_loop_turns", "Turns of one of the driver's loops.", labels=("loop",))
+    connections = GaugeMetricFamily(
+        "polyglot_driver_loop_connections", "Connections of the apps of one of the driver's loops.", labels=("loop",)
+    )
+    for at, loop in enumerate(loops):
+        cpu.add_metric((str(at),), loop.cpu_us_total / 1e6)
+        turns.add_metric((str(at),), loop.turns_total)
+        connections.add_metric((str(at),), loop.connections)
+    yield from (cpu, turns, connections)
 
 
 def driver_app_metrics(apps: Mapping[str, AppTally]) -> Iterator[Metric]:

@@ -8,6 +8,7 @@ import json
 import resource
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -49,7 +50,7 @@ from polyglotd.plane.interface import (
 from polyglotd.plane.native.library import Library, NoDriver, load_library
 from polyglotd.plane.native.plane import NativePlane
 
-APP = "demo"
+APP = "chat-app"  # of two loops of a driver the one that does not accept
 GENEROUS = Limits(publishes_per_connection=100_000, publishes_per_app=1_000_000)
 EPOCH = "epoch1"
 
@@ -359,7 +360,9 @@ class AnySeqs:
 
 
 @asynccontextmanager
-async def open_native(log: NativeSegmentLog | None = None, **settings: Any) -> AsyncIterator[Rig]:
+async def open_native(
+    log: NativeSegmentLog | None = None, *, io_threads: int = 1, **settings: Any
+) -> AsyncIterator[Rig]:
     """The driver writes to a log of its own kind, so there is always a real one."""
     library = native_library()
     async with AsyncExitStack() as stack:
@@ -367,7 +370,11 @@ async def open_native(log: NativeSegmentLog | None = None, **settings: Any) -> A
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="polyglot-rig.")))
             log = await stack.enter_async_context(open_native_segments(directory, LogSettings(), library.cdll))
         plane = NativePlane(
-            library, AnySeqs(log), PlaneSettings(port=0, **settings), log_always=log._settings.sync == "always"
+            library,
+            AnySeqs(log),
+            PlaneSettings(port=0, **settings),
+            log_always=log._settings.sync == "always",
+            io_threads=io_threads,
         )
         rig = Rig(plane, SegmentsOfDriver(log, log._directory))
         async with trio.open_nursery() as nursery:
@@ -388,4 +395,4 @@ def native_library() -> Library:
         pytest.skip(str(why))
 
 
-MAKES = {"asgi": open_asgi, "native": open_native}
+MAKES = {"asgi": open_asgi, "native": open_native, "native-2": partial(open_native, io_threads=2)}

@@ -22,7 +22,7 @@ def open_log_of_driver(directory: Path, settings: LogSettings) -> AbstractAsyncC
     return open_native_segments(directory, settings, native_library().cdll)
 
 
-LOGS: dict[str, OpenLog] = {"asgi": open_segments, "native": open_log_of_driver}
+LOGS: dict[str, OpenLog] = {"asgi": open_segments, "native": open_log_of_driver, "native-2": open_log_of_driver}
 pytestmark = pytest.mark.parametrize(("open_rig", "open_log"), [(MAKES[n], LOGS[n]) for n in MAKES], ids=MAKES.keys())
 
 

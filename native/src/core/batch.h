@@ -99,6 +99,7 @@ struct Commit {
   std::string records;
   std::uint64_t position = 0;  // where the records begin in the log
   std::uint64_t end = 0;
+  bool wrote = false;  // anything to the log
   bool empty() const { return batches.empty(); }
 };
 

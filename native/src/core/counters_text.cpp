@@ -1,5 +1,6 @@
 #include "core/counters_text.h"
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 #include <utility>
@@ -11,11 +12,50 @@ namespace polyglot {
 
 namespace {
 
-void append_histogram(MsgpackWriter& out, const Histogram& histogram) {
+using Loops = std::vector<LoopCounters>;
+using Read = const Counter& (*)(const Counters&);
+
+std::uint64_t sum(const Loops& loops, Read read) {
+  std::uint64_t all = 0;
+  for (const LoopCounters& loop : loops) all += read(*loop.counters).get();
+  return all;
+}
+
+template <Counter Counters::* member>
+const Counter& plain(const Counters& counters) {
+  return counters.*member;
+}
+
+template <Counter OutboxTally::* member>
+const Counter& of_outboxes(const Counters& counters) {
+  return counters.outboxes.*member;
+}
+
+void append_latency(MsgpackWriter& out, const Loops& loops, std::size_t kind) {
+  std::uint64_t sum_us = 0;
+  std::array<std::uint64_t, Histogram::kBuckets> counts{};
+  for (const LoopCounters& loop : loops) {
+    const Histogram& histogram = loop.counters->latency[kind];
+    sum_us += histogram.sum_us();
+    for (std::size_t at = 0; at < counts.size(); ++at) counts[at] += histogram.count(at);
+  }
   out.array(2);
-  out.integer(histogram.sum_us());
-  out.array(Histogram::kBuckets);
-  for (std::size_t at = 0; at < Histogram::kBuckets; ++at) out.integer(histogram.count(at));
+  out.integer(sum_us);
+  out.array(counts.size());
+  for (const std::uint64_t count : counts) out.integer(count);
+}
+
+void append_refused(MsgpackWriter& out, const Loops& loops) {
+  std::array<std::uint64_t, kReasons.size()> counts{};
+  for (const LoopCounters& loop : loops) {
+    for (std::size_t at = 0; at < counts.size(); ++at) counts[at] += loop.counters->refused[at].get();
+  }
+  out.map(static_cast<std::size_t>(std::count_if(counts.begin(), counts.end(), [](auto count) { return count > 0; })));
+  for (std::size_t at = 0; at < counts.size(); ++at) {
+    if (counts[at] == 0) continue;
+    out.text(kReasons[at]);
+    out.integer(counts[at]);
+  }
 }
 
 // Most buckets of most apps are empty: a map of those that are not.
@@ -56,61 +96,67 @@ void append_app(MsgpackWriter& out, const AppTally& app) {
 
 }  // namespace
 
-void append_counters(std::string& out, const Counters& counters) {
-  const std::pair<std::string_view, const Counter*> plain[] = {
-      {"connections", &counters.connections},
-      {"subscriptions", &counters.subscriptions},
-      {"topics", &counters.topics},
-      {"queued_bytes", &counters.outboxes.queued_bytes},
-      {"connects_total", &counters.connects},
-      {"handshakes_refused_total", &counters.handshakes_refused},
-      {"frames_in_total", &counters.frames_in},
-      {"frames_out_total", &counters.frames_out},
-      {"bytes_in_total", &counters.bytes_in},
-      {"bytes_out_total", &counters.bytes_out},
-      {"events_total", &counters.events},
-      {"signals_total", &counters.signals},
-      {"deliveries_total", &counters.deliveries},
-      {"duplicates_total", &counters.duplicates},
-      {"conflated_total", &counters.outboxes.conflated},
-      {"dropped_total", &counters.outboxes.dropped},
-      {"slow_consumers_total", &counters.slow_consumers},
-      {"turns_total", &counters.turns},
-      {"wakes_total", &counters.wakes},
-      {"reads_total", &counters.reads},
-      {"writes_total", &counters.writes},
-      {"log_writes_total", &counters.log_writes},
-      {"log_refused_total", &counters.log_refused},
-      {"accepts_failed_total", &counters.accepts_failed},
-      {"records_unread_bytes", &counters.records_unread_bytes},
-      {"records_held_back_total", &counters.records_held_back},
-      {"shares_held_back_total", &counters.shares_held_back},
+void append_counters(std::string& out, const std::vector<LoopCounters>& loops) {
+  static constexpr std::pair<std::string_view, Read> kSums[] = {
+      {"connections", plain<&Counters::connections>},
+      {"subscriptions", plain<&Counters::subscriptions>},
+      {"topics", plain<&Counters::topics>},
+      {"queued_bytes", of_outboxes<&OutboxTally::queued_bytes>},
+      {"connects_total", plain<&Counters::connects>},
+      {"handshakes_refused_total", plain<&Counters::handshakes_refused>},
+      {"frames_in_total", plain<&Counters::frames_in>},
+      {"frames_out_total", plain<&Counters::frames_out>},
+      {"bytes_in_total", plain<&Counters::bytes_in>},
+      {"bytes_out_total", plain<&Counters::bytes_out>},
+      {"events_total", plain<&Counters::events>},
+      {"signals_total", plain<&Counters::signals>},
+      {"deliveries_total", plain<&Counters::deliveries>},
+      {"duplicates_total", plain<&Counters::duplicates>},
+      {"conflated_total", of_outboxes<&OutboxTally::conflated>},
+      {"dropped_total", of_outboxes<&OutboxTally::dropped>},
+      {"slow_consumers_total", plain<&Counters::slow_consumers>},
+      {"turns_total", plain<&Counters::turns>},
+      {"wakes_total", plain<&Counters::wakes>},
+      {"reads_total", plain<&Counters::reads>},
+      {"writes_total", plain<&Counters::writes>},
+      {"log_writes_total", plain<&Counters::log_writes>},
+      {"log_refused_total", plain<&Counters::log_refused>},
+      {"accepts_failed_total", plain<&Counters::accepts_failed>},
+      {"records_unread_bytes", plain<&Counters::records_unread_bytes>},
+      {"records_held_back_total", plain<&Counters::records_held_back>},
+      {"shares_held_back_total", plain<&Counters::shares_held_back>},
   };
   constexpr std::string_view kKinds[] = {"room", "ticker", "match", "post", "other"};
   MsgpackWriter writer(out);
-  writer.map(std::size(plain) + 3);
-  for (const auto& [name, counter] : plain) {
+  writer.map(std::size(kSums) + 4);
+  for (const auto& [name, read] : kSums) {
     writer.text(name);
-    writer.integer(counter->get());
+    writer.integer(sum(loops, read));
   }
   writer.text("refused_total");
-  std::size_t seen = 0;
-  for (const Counter& refused : counters.refused) seen += refused.get() > 0 ? 1u : 0u;
-  writer.map(seen);
-  for (std::size_t at = 0; at < kReasons.size() && seen > 0; ++at) {
-    if (counters.refused[at].get() == 0) continue;
-    writer.text(kReasons[at]);
-    writer.integer(counters.refused[at].get());
-    --seen;
-  }
+  append_refused(writer, loops);
   writer.text("latency_us");
   writer.map(std::size(kKinds));
   for (std::size_t at = 0; at < std::size(kKinds); ++at) {
     writer.text(kKinds[at]);
-    append_histogram(writer, counters.latency[at]);
+    append_latency(writer, loops, at);
+  }
+  writer.text("loops");
+  writer.array(loops.size());
+  for (const LoopCounters& loop : loops) {
+    writer.map(3);
+    writer.text("connections");
+    writer.integer(loop.counters->connections.get());
+    writer.text("turns_total");
+    writer.integer(loop.counters->turns.get());
+    writer.text("cpu_us_total");
+    writer.integer(loop.cpu_us);
   }
   writer.text("apps");
-  const std::vector<const AppTally*> apps = counters.apps.all();
+  std::vector<const AppTally*> apps;
+  for (const LoopCounters& loop : loops) {
+    for (const AppTally* app : loop.counters->apps.all()) apps.push_back(app);
+  }
   writer.map(apps.size());
   for (const AppTally* app : apps) append_app(writer, *app);
 }

@@ -1,12 +1,20 @@
-// The counters as msgpack: a map of names, as polyglotd/plane/native/counters.py reads it.
+// The counters as msgpack: what polyglotd/plane/native/counters.py reads.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/counters.h"
 
 namespace polyglot {
 
-void append_counters(std::string& out, const Counters& counters);
+struct LoopCounters {
+  const Counters* counters = nullptr;
+  std::uint64_t cpu_us = 0;  // of its thread
+};
+
+// Sums over the loops, and of each loop what says how busy it is.
+void append_counters(std::string& out, const std::vector<LoopCounters>& loops);
 
 }  // namespace polyglot

@@ -19,6 +19,7 @@
 #include "core/batch.h"
 #include "core/commands.h"
 #include "core/counters.h"
+#include "core/queues.h"
 #include "core/records.h"
 #include "core/state.h"
 #include "event/envelope.h"
@@ -35,6 +36,10 @@ struct EngineSettings {
   std::size_t app_queued_bytes_max = 256 << 20;  // over an app's connections: beyond, its slowest are closed
   std::size_t queued_bytes_max = 1u << 30;  // over all
   bool log_always = false;  // members see an event once it is synced
+  // Of several loops of one driver. Subs and replies have no number twice: those of one loop have each `id_step`th.
+  std::uint64_t id_first = 1;
+  std::uint64_t id_step = 1;
+  std::vector<const Counter*> queued_elsewhere;  // what counts for `queued_bytes_max` besides the own: the other loops'
 };
 
 // What the engine asks of whoever has the sockets.
@@ -43,6 +48,8 @@ class Sockets {
   virtual ~Sockets() = default;
   virtual void closing_began(Connection& conn) = 0;  // flush it, then say goodbye; `Engine::gone` in the end
   virtual void sync_wanted(std::uint64_t position) = 0;
+  // Before a write to the log, which will not be before this position: the gateway is not told of it yet.
+  virtual void log_grows_from(std::uint64_t position) = 0;
 };
 
 class Engine {
@@ -92,8 +99,9 @@ class Engine {
   TurnOut& turn_of(Connection& conn);
   void end_turn_of(Connection& conn);
   std::int64_t next_due_us() const { return next_sweep_us_; }
-  void flush_published();
-  bool has_published() const { return !published_.empty(); }
+  void flush_published();  // all that members have seen is told
+  bool has_published() const { return !published_.empty() || untold_ != first_unreleased(); }
+  std::uint64_t untold() const { return untold_; }  // what this loop wrote to the log before it was told by now
 
  private:
   static constexpr std::size_t kServedAtOnce = 256;  // members of a topic that a turn serves, unless they get much
@@ -174,6 +182,7 @@ class Engine {
   bool may_publish_now(const Pace& pace, const Topic& topic, std::size_t size) const;
   bool members_are_behind(const Topic& topic) const;
   void commit();
+  std::uint64_t first_unreleased() const;
   void refuse_commit(Commit& commit, const Refusal& refusal);
   void release(Commit& commit);
   void release(Batch& batch, const Commit& commit);
@@ -245,16 +254,16 @@ class Engine {
   bool paced_waits_ = false;  // some for members that are behind
   std::vector<Connection*> overflowed_;
 
-  std::uint64_t next_sub_ = 1;
-  std::uint64_t next_handle_ = 1;
+  std::uint64_t next_sub_;
+  std::uint64_t next_handle_;
   std::uint64_t turn_ = 0;
   std::int64_t wall_us_ = 0;
   std::int64_t steady_us_ = 0;
   std::int64_t next_sweep_us_ = 0;
   bool answered_ = false;  // one that is not read may have waited for this: it can be looked at again
   bool log_failed_ = false;
-  std::uint64_t released_end_ = 0;  // of the log: members have seen what stands before
-  std::uint64_t told_ = 0;  // and Python was told of it
+  std::uint64_t untold_ = UpQueue::kAllTold;
+  std::uint64_t refused_from_ = UpQueue::kAllTold;  // what was written and then not synced is never told
   std::function<std::int64_t()> steady_now_;
   EventIds ids_;
   TimeFormat time_;

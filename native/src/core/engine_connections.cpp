@@ -204,7 +204,9 @@ void Engine::check_slow(Connection& conn) {
   // One app's slow readers must not take the memory of all: beyond its bound the slowest of them go.
   constexpr std::size_t kSpared = 64 << 10;
   const bool app_full = conn.app->tally->outboxes.queued_bytes.get() > settings_.app_queued_bytes_max;
-  const bool all_full = counters_.outboxes.queued_bytes.get() > settings_.queued_bytes_max;
+  std::uint64_t queued = counters_.outboxes.queued_bytes.get();
+  for (const Counter* others : settings_.queued_elsewhere) queued += others->get();
+  const bool all_full = queued > settings_.queued_bytes_max;
   if ((app_full || all_full) && conn.outbox.bytes() > kSpared) overflowed_.push_back(&conn);
 }
 

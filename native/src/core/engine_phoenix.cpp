@@ -1,6 +1,7 @@
 // One client's Phoenix connection as a state machine: heartbeats, joins, leaves, pushes.
 // Reference: polyglotd/protocol/phoenix_socket.py.
 #include <algorithm>
+#include <utility>
 
 #include "core/engine.h"
 #include "phoenix/frames.h"
@@ -177,7 +178,7 @@ void Engine::join(Connection& conn, const Message& message) {
     remove(*before);
   }
   auto made = std::make_unique<Sub>();
-  made->id = next_sub_++;
+  made->id = std::exchange(next_sub_, next_sub_ + settings_.id_step);
   made->conn = &conn;
   made->name = name;
   made->name_hash = hash_of(name);
@@ -248,7 +249,7 @@ void Engine::push(Connection& conn, const Message& message) {
     refuse_message(conn, sub->join_ref, message, too_many("pushes"));
     return;
   }
-  const std::uint64_t handle = next_handle_++;
+  const std::uint64_t handle = std::exchange(next_handle_, next_handle_ + settings_.id_step);
   asked_[handle] = Asked{&conn, sub->join_ref, std::string(message.ref), std::string(sub->topic->channel_json)};
   ++conn.asked;
   records_.push(conn.id, sub->id, sub->topic->id, message.event, message.payload, handle);

@@ -318,6 +318,7 @@ void Engine::commit() {
     if (batch->topic->logged_batch == batch.get()) batch->topic->logged_batch = nullptr;
   }
   if (!commit.records.empty()) {
+    if (log_ != nullptr && untold_ == UpQueue::kAllTold) sockets_.log_grows_from(untold_ = log_->end());
     const AppendError error = log_ == nullptr ? AppendError::io : log_->append(commit.records, true, commit.position);
     if (error != AppendError::none) {
       counters_.log_refused.add();
@@ -327,9 +328,11 @@ void Engine::commit() {
     counters_.log_writes.add();
     commit.end = commit.position + commit.records.size();
     commit.records.clear();
+    commit.wrote = true;
   }
   if (settings_.log_always) {
     if (log_failed_) {
+      if (commit.wrote) refused_from_ = std::min(refused_from_, commit.position);
       refuse_commit(commit, refusal_of(AppendError::failed));
       return;
     }
@@ -350,6 +353,7 @@ void Engine::synced(std::uint64_t position, bool ok) {
   }
   if (ok) return;
   while (!unsynced_.empty()) {
+    if (unsynced_.front().wrote) refused_from_ = std::min(refused_from_, unsynced_.front().position);
     refuse_commit(unsynced_.front(), refusal_of(AppendError::failed));
     unsynced_.pop_front();
   }
@@ -377,7 +381,16 @@ void Engine::refuse_commit(Commit& commit, const Refusal& refusal) {
 
 void Engine::release(Commit& commit) {
   for (const auto& batch : commit.batches) release(*batch, commit);
-  released_end_ = std::max(released_end_, commit.end);
+}
+
+// Where in the log that begins which this loop has written and members have not seen.
+std::uint64_t Engine::first_unreleased() const {
+  for (const std::deque<Commit>* commits : {&synced_, &unsynced_}) {
+    for (const Commit& commit : *commits) {
+      if (commit.wrote) return std::min(commit.position, refused_from_);
+    }
+  }
+  return refused_from_;
 }
 
 void Engine::release(Batch& batch, const Commit& commit) {

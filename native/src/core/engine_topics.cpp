@@ -28,6 +28,8 @@ Engine::Engine(const EngineSettings& settings, LogWriter* log, Records& records,
       records_(records),
       counters_(counters),
       sockets_(sockets),
+      next_sub_(settings.id_first),
+      next_handle_(settings.id_first),
       steady_now_(std::move(steady_now)) {}
 
 Engine::~Engine() = default;
@@ -264,10 +266,7 @@ void Engine::flush_published() {
   const std::vector<Topic*> dirty = std::move(published_);
   published_.clear();
   for (Topic* topic : dirty) put_published(*topic);
-  if (told_ != released_end_) {
-    told_ = released_end_;
-    records_.told(told_);
-  }
+  untold_ = first_unreleased();
 }
 
 // --- connections

@@ -161,6 +161,8 @@ void Loop::synced(std::uint64_t position, bool ok) {
 
 void Loop::sync_wanted(std::uint64_t position) { wakers_.sync(position); }
 
+void Loop::log_grows_from(std::uint64_t position) { up_.log_grows_from(position); }
+
 void Loop::run_deadlines() {
   const std::int64_t now = engine_.steady_us();
   const auto due = [now](Deadlines& all, Due& next) {
@@ -262,8 +264,7 @@ void Loop::publish_records() {
     engine_.flush_published();
     published_since_us_ = 0;
   }
-  if (records_.empty()) return;
-  if (up_.put(records_.bytes(), records_.count())) {
+  if (up_.put(records_.bytes(), records_.count(), due ? std::optional(engine_.untold()) : std::nullopt)) {
     counters_.wakes.add();
     wakers_.python();
   }

@@ -70,6 +70,7 @@ class Loop final : public Sockets {
 
   void closing_began(Connection& conn) override;
   void sync_wanted(std::uint64_t position) override;
+  void log_grows_from(std::uint64_t position) override;
 
  private:
   struct Knock {  // a connection whose request is not read yet, or that is answered with a refusal

@@ -165,7 +165,7 @@ void Loop::run(const command::Accept& command) {
   conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kEnvelopeBytes);
   engine_.put_control(conn, accept_answer(opening->key, opening->sub_protocol));
   kernel_.watch(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false);
-  silences_.push_back({conn.id, engine_.steady_us() + settings_.silence_us});
+  silences_.push({conn.id, engine_.steady_us() + settings_.silence_us});
 }
 
 void Loop::run(const command::Refuse& command) {

@@ -1,5 +1,7 @@
 #include "core/loop_thread.h"
 
+#include <pthread.h>
+
 #include <exception>
 #include <utility>
 
@@ -29,6 +31,13 @@ LoopThread::~LoopThread() {
 
 void LoopThread::start() {
   thread_ = std::thread([this] { run(); });
+  pthread_getcpuclockid(thread_.native_handle(), &cpu_clock_);
+}
+
+std::uint64_t LoopThread::cpu_us() const {
+  timespec used{};
+  if (clock_gettime(cpu_clock_, &used) != 0) return 0;
+  return static_cast<std::uint64_t>(used.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(used.tv_nsec) / 1000;
 }
 
 void LoopThread::stop() {

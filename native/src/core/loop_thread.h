@@ -2,6 +2,8 @@
 // and, where the log is synced before anybody sees an event, a thread for that. Owned by `plg_driver`.
 #pragma once
 
+#include <time.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -36,6 +38,7 @@ class LoopThread {
   void stop();
   void submit(std::unique_ptr<CommandBatch> batch);  // any thread
   UpQueue& up() { return up_; }
+  std::uint64_t cpu_us() const;  // that its thread has used; any thread
 
  private:
   void run();
@@ -50,6 +53,7 @@ class LoopThread {
   Loop loop_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
+  clockid_t cpu_clock_{};
 };
 
 }  // namespace polyglot

@@ -2,8 +2,15 @@
 
 namespace polyglot {
 
-LoopSettings read_options(std::string_view options) {
-  LoopSettings settings;
+namespace {
+
+constexpr std::size_t kThreadsMax = 256;
+
+}  // namespace
+
+DriverOptions read_options(std::string_view options) {
+  DriverOptions read;
+  LoopSettings& settings = read.loop;
   MsgpackReader in(options);
   const auto us = [&in] { return static_cast<std::int64_t>(in.number() * 1e6); };
   const auto size = [&in] { return static_cast<std::size_t>(in.integer()); };
@@ -43,12 +50,15 @@ LoopSettings read_options(std::string_view options) {
       settings.bookkeeping_us = us();
     } else if (name == "log_always") {
       settings.engine.log_always = in.boolean();
+    } else if (name == "io_threads") {
+      read.io_threads = size();
+      if (read.io_threads == 0 || read.io_threads > kThreadsMax) throw MsgpackError("io_threads is out of bounds");
     } else {
       throw MsgpackError("an unknown option: " + std::string(name));
     }
   }
   if (!in.at_end()) throw MsgpackError("bytes follow the options");
-  return settings;
+  return read;
 }
 
 }  // namespace polyglot

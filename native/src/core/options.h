@@ -8,7 +8,12 @@
 
 namespace polyglot {
 
+struct DriverOptions {
+  std::size_t io_threads = 1;
+  LoopSettings loop;  // each one's
+};
+
 // Throws MsgpackError, also for a name that it does not know.
-LoopSettings read_options(std::string_view options);
+DriverOptions read_options(std::string_view options);
 
 }  // namespace polyglot

@@ -114,14 +114,6 @@ void Records::published(const PublishedRecord& record) {
   ++count_;
 }
 
-void Records::told(std::uint64_t position) {
-  MsgpackWriter out(bytes_);
-  out.array(2);
-  out.integer(100);
-  out.integer(position);
-  ++count_;
-}
-
 void Records::publish_results(std::uint64_t request, const std::vector<PublishResult>& results) {
   MsgpackWriter out(bytes_);
   out.array(3);

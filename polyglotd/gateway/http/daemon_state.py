@@ -39,6 +39,7 @@ async def health(edge: Edge, call: Call) -> Answer:
         version=release(),
         plane=state.plane,
         plane_why=edge.plane_why,
+        io_threads=edge.io_threads,
         parts=dict(edge.parts),
         checks=state.checks,
         connections=state.connections,

@@ -19,5 +19,6 @@ class Edge:
     metrics_public: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)  # which log and store run: what /health tells operators
     plane_why: str = ""  # why this plane serves, in words
+    io_threads: int = 1  # over which the plane spreads apps
     examples: ExamplePages | None = None  # development mode only
     now_us: Callable[[], int] = now_us

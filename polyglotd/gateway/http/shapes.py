@@ -204,12 +204,14 @@ class Status(ToClient):
 
 class HealthView(ToClient, omit_defaults=True):
     """Beside `status` only operators see the rest. `plane`: native (the driver in C++) or asgi (in Python);
-    `plane_why`: why that one serves. `checks`: each "ok", or what is wrong."""
+    `plane_why`: why that one serves; `io_threads`: over how many threads it spreads apps. `checks`: each "ok", or
+    what is wrong."""
 
     status: str
     version: str = ""
     plane: str = ""
     plane_why: str = ""
+    io_threads: int | UnsetType = UNSET
     parts: dict[str, str] = {}
     checks: dict[str, str] = {}
     connections: int | UnsetType = UNSET

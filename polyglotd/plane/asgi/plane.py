@@ -61,6 +61,7 @@ SWEPT_AT_ONCE = 1000  # topics looked at before others get their turn
 
 class AsgiPlane:
     name = "asgi"
+    io_threads = 1
 
     def __init__(self, log: LogAppender, settings: PlaneSettings) -> None:
         self._log = log

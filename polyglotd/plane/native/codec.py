@@ -50,12 +50,6 @@ class DriverPublished(Record, frozen=True, array_like=True, tag=8):
         return Published(self.topic, self.first_seq, self.last_seq, self.position, self.size, self.deliveries)
 
 
-class Told(Record, frozen=True, array_like=True, tag=100):
-    """Of every event that the driver wrote to the log before this position, a `DriverPublished` has told by now."""
-
-    position: int
-
-
 DriverRecord = (
     Connect
     | Join
@@ -72,7 +66,6 @@ DriverRecord = (
     | Handoff
     | TopicIdle
     | TopicClosed
-    | Told
 )
 
 _decode = msgspec.msgpack.Decoder(list[DriverRecord]).decode
@@ -80,7 +73,7 @@ _encoder = msgspec.msgpack.Encoder()
 _ARRAY_32 = b"\xdd"
 
 
-def decode_records(count: int, records: bytes) -> "list[AnyRecord | DriverPublished | Told]":
+def decode_records(count: int, records: bytes) -> "list[AnyRecord | DriverPublished]":
     """`count` records that stand one after another."""
     return _decode(b"%b%b%b" % (_ARRAY_32, count.to_bytes(4, "big"), records))  # type: ignore[return-value]
 

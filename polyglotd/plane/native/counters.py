@@ -50,6 +50,14 @@ class AppTally(msgspec.Struct):
         return Latency(sum_us, [used.get(at, 0) for at in range(LATENCY_BUCKETS)])
 
 
+class LoopTally(msgspec.Struct):
+    """How busy one of the driver's loops is, on a thread of its own."""
+
+    connections: int = 0  # now
+    turns_total: int = 0
+    cpu_us_total: int = 0
+
+
 class DriverCounters(PlaneCounters):
     """What every plane counts, and what only the driver does."""
 
@@ -64,6 +72,7 @@ class DriverCounters(PlaneCounters):
     records_held_back_total: int = 0  # turns in which no socket was read, for Python was behind
     shares_held_back_total: int = 0  # sockets that were not read, for their app caused too many of the records
     latency_us: dict[str, tuple[int, list[int]]] = msgspec.field(default_factory=dict)  # by kind: sum, and buckets
+    loops: list[LoopTally] = msgspec.field(default_factory=list)
     apps: dict[str, AppTally] = msgspec.field(default_factory=dict)  # all that were ever configured
 
     def latency(self, kind: str) -> Latency:

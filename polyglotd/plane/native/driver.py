@@ -5,7 +5,7 @@ Owned by `plane`. Commands and records are msgpack here; `codec` gives them thei
 
 import ctypes
 import os
-from ctypes import byref, c_char_p, c_int32, c_size_t, c_void_p
+from ctypes import byref, c_char_p, c_int32, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ _COUNTERS_BYTES = 16 * 1024
 
 
 class DriverDied(Exception):
-    """The driver's thread has ended by a fault: nothing is served any more. The text says why."""
+    """A thread of the driver's has ended by a fault: nothing is served any more. The text says why."""
 
 
 class Driver:
@@ -35,20 +35,23 @@ class Driver:
         if result != 0:
             raise OSError(f"the driver can't be started: {text.value.decode(errors='replace')}")
         self._handle: c_void_p | None = handle
-        self._records, self._size = c_void_p(), c_size_t()
+        self._records, self._size, self._told = c_void_p(), c_size_t(), c_uint64()
         self.wake_fd: int = self._call["plg_wake_fd"](handle)
 
-    def submit(self, commands: bytes) -> None:
+    def submit(self, loop: int, commands: bytes) -> None:
         """Raises ValueError where they are no commands: a fault of ours."""
-        if self._call["plg_submit"](self._handle, commands, len(commands)) != 0:
+        if self._call["plg_submit"](self._handle, loop, commands, len(commands)) != 0:
             raise ValueError("the driver does not know these commands")
 
-    def take_records(self) -> tuple[int, bytes]:
-        """How many records wait, and their bytes, one after another. Raises DriverDied."""
-        count = self._call["plg_take_records"](self._handle, byref(self._records), byref(self._size))
+    def take_records(self) -> tuple[int, bytes, int]:
+        """How many records wait, and their bytes, one after another; and up to which position of the log they, or
+        those before, have told of all that the driver wrote. Raises DriverDied."""
+        count = self._call["plg_take_records"](
+            self._handle, byref(self._records), byref(self._size), byref(self._told)
+        )
         if count < 0:
             raise DriverDied(f"the driver's thread has ended, and the daemon with it: {self._failure()}")
-        return count, ctypes.string_at(self._records, self._size.value) if count else b""
+        return count, ctypes.string_at(self._records, self._size.value) if count else b"", self._told.value
 
     def counters(self) -> bytes:
         """msgpack."""
@@ -61,7 +64,7 @@ class Driver:
             room = size
 
     def close(self) -> None:
-        """Close every socket and join the thread: a moment. Once."""
+        """Close every socket and join the threads: a moment. Once."""
         handle, self._handle = self._handle, None
         if handle is not None:
             self._call["plg_close"](handle)

@@ -1,7 +1,8 @@
 """The native plane: the `Plane` interface over the driver in C++.
 
-Built by the composition root, owned by the gateway. All it does by itself is to listen, to pack commands, and to take
-records out; for events of logged kinds it tells the log what the driver has appended, before the gateway hears of it.
+Built by the composition root, owned by the gateway. All it does by itself is to listen, to pack commands for the
+loops that they are for, and to take records out; for events of logged kinds it tells the log what the driver has
+appended, before the gateway hears of it.
 """
 
 import ctypes
@@ -14,10 +15,11 @@ from polyglotd.log.interface import AppendedRun, RecentId
 from polyglotd.plane.asgi.listening import listen
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import AnyCommand, AnyRecord, OpenTopic, PlaneCounters, TopicClosed
-from polyglotd.plane.native.codec import DriverPublished, Told, decode_records, encode_commands, with_recent_ids
+from polyglotd.plane.native.codec import DriverPublished, decode_records, encode_commands, with_recent_ids
 from polyglotd.plane.native.counters import decode_counters
 from polyglotd.plane.native.driver import Driver
 from polyglotd.plane.native.library import Library
+from polyglotd.plane.native.loops import Loops
 
 RECORDS_UNREAD_BYTES_MAX = 8 << 20
 
@@ -44,8 +46,11 @@ class _Names(NamedTuple):
 class NativePlane:
     name = "native"
 
-    def __init__(self, library: Library, log: DriverLog, settings: PlaneSettings, *, log_always: bool) -> None:
-        """`log_always`: members see an event once it is synced (`[log] sync = always`)."""
+    def __init__(
+        self, library: Library, log: DriverLog, settings: PlaneSettings, *, log_always: bool, io_threads: int = 1
+    ) -> None:
+        """`log_always`: members see an event once it is synced (`[log] sync = always`). `io_threads`: loops of the
+        driver, over which apps are spread."""
         self._library = library
         self._log = log
         self._log_always = log_always
@@ -53,7 +58,10 @@ class NativePlane:
         self._settings = settings
         self._driver: Driver | None = None
         self._started = trio.Event()
-        self._unsent: list[AnyCommand] = []  # submitted in this turn of trio's loop, or before the driver runs
+        self.io_threads = io_threads
+        self._loops = Loops(io_threads) if io_threads > 1 else None
+        # By loop, what was submitted in this turn of trio's, or before the driver runs.
+        self._unsent: list[list[AnyCommand]] = [[] for _ in range(io_threads)]
         self._unsent_any = trio.Event()
         self._topics: dict[int, _Names] = {}
         self._last_counters = PlaneCounters()
@@ -76,22 +84,30 @@ class NativePlane:
             self._over = True
             self._last_counters = self.counters()
             driver, self._driver = self._driver, None
-            # Joins a thread that ends at once: nothing else runs meanwhile, so nobody calls the driver any more.
+            # Joins threads that end at once: nothing else runs meanwhile, so nobody calls the driver any more.
             driver.close()
 
     def submit(self, commands: Sequence[AnyCommand]) -> None:
         if self._over:
             return  # every conn, sub and topic is gone
-        # One call for all that this turn of trio's loop decides: each call wakes the driver's thread.
-        self._unsent += [self._prepared(command) for command in commands]
+        # One call a loop for all that this turn of trio's decides: each call wakes the driver's thread.
+        if self._loops is None:
+            self._unsent[0] += [self._prepared(command) for command in commands]
+        else:
+            for command in commands:
+                prepared = self._prepared(command)
+                for loop in self._loops.of(command):
+                    self._unsent[loop].append(prepared)
         self._unsent_any.set()
 
     def _send(self) -> None:
-        if not self._unsent or self._driver is None:
+        if not self._unsent_any.is_set() or self._driver is None:
             return
-        unsent, self._unsent = self._unsent, []
         self._unsent_any = trio.Event()
-        self._driver.submit(encode_commands(unsent))
+        for loop, unsent in enumerate(self._unsent):
+            if unsent:
+                self._unsent[loop] = []
+                self._driver.submit(loop, encode_commands(unsent))
 
     async def receive(self) -> Sequence[AnyRecord]:
         await self._started.wait()
@@ -104,8 +120,8 @@ class NativePlane:
     def _take(self) -> list[AnyRecord]:
         if self._driver is None:
             return []
-        count, packed = self._driver.take_records()
-        return self._taken(decode_records(count, packed)) if count else []
+        count, packed, told = self._driver.take_records()
+        return self._taken(decode_records(count, packed) if count else [], told)
 
     def counters(self) -> PlaneCounters:
         if self._driver is None:
@@ -131,6 +147,7 @@ class NativePlane:
             "topic_idle_s": settings.topic_idle_s,
             "topic_sweep_s": settings.topic_sweep_s,
             "log_always": self._log_always,
+            "io_threads": self.io_threads,
         }
 
     def _prepared(self, command: AnyCommand) -> Any:
@@ -141,24 +158,23 @@ class NativePlane:
             return command
         return with_recent_ids(command, self._log.recent_ids(command.app_id, command.channel))
 
-    def _taken(self, records: "list[AnyRecord | DriverPublished | Told]") -> list[AnyRecord]:
+    def _taken(self, records: "list[AnyRecord | DriverPublished]", told: int) -> list[AnyRecord]:
         runs: list[AppendedRun] = []
-        told = self._told
         taken: list[AnyRecord] = []
         for record in records:
             if isinstance(record, DriverPublished):
                 if record.position:
                     runs.append(self._run(record))
                 taken.append(record.for_gateway())
-            elif isinstance(record, Told):
-                told = record.position
             else:
                 if isinstance(record, TopicClosed) and record.closed:
                     self._topics.pop(record.topic, None)
                 taken.append(record)
-        if runs or told != self._told:
-            self._told = told
-            self._log.appended(runs, told)
+        if self._loops is not None:
+            self._loops.taken(taken)
+        if runs or told > self._told:
+            self._told = max(self._told, told)
+            self._log.appended(runs, self._told)
         return taken
 
     def _run(self, record: DriverPublished) -> AppendedRun:

@@ -79,6 +79,7 @@ class Conn:
 
 class ScriptedPlane:
     name = "scripted"
+    io_threads = 1
 
     def __init__(self, log: LogAppender) -> None:
         self.log = log

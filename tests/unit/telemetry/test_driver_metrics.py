@@ -5,7 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from polyglotd.plane.interface import PlaneCounters
-from polyglotd.plane.native.counters import LATENCY_BUCKETS, AppTally, DriverCounters, upper_bound_us
+from polyglotd.plane.native.counters import LATENCY_BUCKETS, AppTally, DriverCounters, LoopTally, upper_bound_us
 from polyglotd.telemetry.driver_metrics import BOUNDS_US
 from polyglotd.telemetry.metrics import APPS_MAX, OTHER_APPS, MetricsPage, Snapshot
 
@@ -28,7 +28,7 @@ def bucket_of(us: int) -> int:
 
 
 def test_every_number_that_only_the_driver_counts_is_shown() -> None:
-    plain = {"refused_total", "latency_us", "apps"}
+    plain = {"refused_total", "latency_us", "loops", "apps"}
     own = [
         name for name in DriverCounters.__struct_fields__ if name not in {*PlaneCounters.__struct_fields__, *plain}
     ]
@@ -38,6 +38,14 @@ def test_every_number_that_only_the_driver_counts_is_shown() -> None:
     shown = samples(Snapshot(plane=counters))
     names = {name: f"polyglot_driver_{name}" for name in own}
     assert {name: shown[names[name],] for name in own} == {name: place for place, name in enumerate(own, 1)}
+
+
+def test_each_loop_says_how_busy_it_is() -> None:
+    loops = [LoopTally(connections=3, turns_total=40, cpu_us_total=2_500_000), LoopTally(turns_total=7)]
+    shown = samples(Snapshot(plane=DriverCounters(loops=loops)))
+    names = ("polyglot_driver_loop_connections", "polyglot_driver_loop_turns_total")
+    assert [[shown[name, loop] for name in names] for loop in ("0", "1")] == [[3, 40], [0, 7]]
+    assert [shown["polyglot_driver_loop_cpu_seconds_total", loop] for loop in ("0", "1")] == [2.5, 0]
 
 
 def test_a_histogram_counts_each_time_at_its_bounds_exactly() -> None:
