@@ -5,10 +5,12 @@ last byte handed to the kernel, read from its metrics at the ends of quiet and l
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from bench.attacks import ATTACKS, Front, attackers
 from bench.driver_promises import Neighbours
 from bench.driver_runs import Ours, Sample
 from bench.server_histogram import Buckets, buckets, percentile_us
@@ -50,7 +52,11 @@ def neighbours_samples(row: Neighbours, ours: Ours, seconds: float, rounds: int)
             if not buckets(ours.metrics(), **labels):
                 return []
             target = ours.target("post" if row.loud == "post" else "room", other)
-            _be_loud(row, target, seconds, rounds, lambda: buckets(ours.metrics(), **labels), readings)
+            if row.loud in ATTACKS:
+                front = Front(target.address, target.port, other.app_id, other.secret)
+                _be_attacked(row, front, seconds, rounds, lambda: buckets(ours.metrics(), **labels), readings)
+            else:
+                _be_loud(row, target, seconds, rounds, lambda: buckets(ours.metrics(), **labels), readings)
     samples: list[Sample] = []
     for pair in range(rounds):
         quiet, loud = readings.p99_us(1 + 2 * pair), readings.p99_us(2 + 2 * pair)
@@ -118,3 +124,16 @@ def _be_loud(
 
     pairs: tuple[Step, ...] = (Idle(seconds=seconds), loud) * rounds
     run_plan(Plan(target=target, steps=(crowd, *pairs)), look)
+
+
+def _be_attacked(
+    row: Neighbours, front: Front, seconds: float, rounds: int, read: Callable[[], Buckets], readings: _Readings
+) -> None:
+    """The same, by clients that misuse the server: step 1 is quiet, 2 loud, and so on."""
+    with attackers(row.loud, front) as be:
+        for step in range(1, 2 * rounds + 1):
+            be("quiet" if step % 2 else "loud")
+            time.sleep(EDGE_S)
+            readings.begun[step] = read()
+            time.sleep(max(0.0, seconds - 2 * EDGE_S))
+            readings.ended[step] = read()

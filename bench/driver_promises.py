@@ -71,13 +71,14 @@ class Neighbours:
 
     name: str
     title: str
-    loud: Literal["post", "flood"]
+    loud: Literal["post", "flood", "never_read", "slow", "bytewise", "large"]
     promises: tuple[Promise, ...] = field(default=())
 
 
 Row = Traffic | Connects | IdleCrowd | Neighbours
 
 CPU_EACH = Promise("cpu_us", 150, 90)
+NO_WORSE = (Promise("p99_of_quiet", 2, None),)
 IDLE = (Promise("bytes", 3 * 1024, 1.5 * 1024), Promise("core_percent", 1, None))
 
 ROWS: tuple[Row, ...] = (
@@ -116,6 +117,11 @@ ROWS: tuple[Row, ...] = (
     Neighbours(
         "flood", "another app at 10 x its limit: p99 of 100 rooms", "flood", (Promise("p99_of_quiet", 2, 1.2),)
     ),
+    # Clients of another app that misuse the server: `bench.attacks`.
+    Neighbours("never_read", "1,000 that never read: p99 of 100 rooms", "never_read", NO_WORSE),
+    Neighbours("slow", "500 slow heads and 500 slow messages: p99 of 100 rooms", "slow", NO_WORSE),
+    Neighbours("bytewise", "50 that send a byte a packet: p99 of 100 rooms", "bytewise", NO_WORSE),
+    Neighbours("large", "a flood of 60 KB messages to 10 members: p99 of 100 rooms", "large", NO_WORSE),
     # Without a promise: as the first, but every publish on its way from a member of its own.
     Traffic(
         "fanout16x16", "1 channel x 100, 16 in flight of 16 members", 1, 100, Publish(in_flight=16, publishers=16)

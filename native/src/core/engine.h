@@ -91,6 +91,7 @@ class Engine {
   // Of a log that is `log_always`: all before `position` is durable; not `ok`: and nothing else ever will be.
   void synced(std::uint64_t position, bool ok);
   bool has_work() const { return answered_ || !jobs_apps_.empty() || !synced_.empty() || paced_ready_; }
+  bool has_answered() const { return answered_; }  // in the turn that was
   bool waits_for_members() const { return paced_waits_; }  // look again within a millisecond
   std::vector<Connection*>& dirty() { return dirty_; }
   void settle_fresh(Connection& conn, const TurnOut::Fresh& fresh, std::size_t sent);

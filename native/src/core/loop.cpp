@@ -11,6 +11,12 @@
 
 namespace polyglot {
 
+namespace {
+
+constexpr std::int64_t kHeldSeenUs = 1'000;
+
+}  // namespace
+
 Loop::Loop(const LoopSettings& settings, Kernel& kernel, LogWriter* log, UpQueue& up, DownQueue& down, Lobby& lobby,
            Counters& counters, Wakers wakers)
     : settings_(settings),
@@ -42,19 +48,21 @@ void Loop::turn(int wait_ms_max) {
   Ready ready[Kernel::kReadyMax];
   const int count = kernel_.wait(ready, wait_ms(wait_ms_max));
   counters_.turns.add();
+  const bool answered = engine_.has_answered();
   engine_.begin_turn(kernel_.wall_us(), kernel_.steady_us());
   if (takes_ != up_.takes()) {
     takes_ = up_.takes();
     unread_apps_ = 0;
   }
-  sockets_paused_ = records_full();
+  const bool were_paused = std::exchange(sockets_paused_, records_full());
   if (sockets_paused_) counters_.records_held_back.add();
   // Before the commands are taken: who submits one from now on signals again, and that must last until the next turn.
   for (int at = 0; at < count && drain_; ++at) {
     if (ready[at].tag == kWakeTag || ready[at].tag == kSyncTag) drain_(ready[at].tag);
   }
   run_commands();
-  resume_held();
+  // Hundreds may be held for abuse: those who talk are not to wait in every turn until all of these were looked at.
+  if (answered || were_paused || engine_.steady_us() - held_seen_us_ >= kHeldSeenUs) resume_held();
   resume_shares();
   resume_heads();
   for (int at = 0; at < count; ++at) dispatch(ready[at]);

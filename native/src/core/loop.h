@@ -152,6 +152,7 @@ class Loop final : public Sockets {
 
   Deadlines heads_, openings_due_, lingers_, silences_, closes_, mails_, progresses_;
   std::vector<std::uint64_t> held_;
+  std::int64_t held_seen_us_ = 0;  // when these were looked at
   std::vector<std::uint64_t> share_held_;  // connections of apps with more than their share of the records
   std::vector<std::uint64_t> heads_held_;  // knocks that are not looked at
   std::uint64_t takes_ = 0;  // of Python, so far

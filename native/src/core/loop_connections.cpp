@@ -243,6 +243,7 @@ void Loop::hold_back(Connection& conn) {
 
 void Loop::resume_held() {
   if (held_.empty() || sockets_paused_) return;
+  held_seen_us_ = engine_.steady_us();
   std::vector<std::uint64_t> held;
   held.swap(held_);
   for (const std::uint64_t id : held) {
