@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from daemon_process import DaemonProcess, daemon_process, serving_plane
-from phoenix_wire import PATIENCE_S, Answer, Lost, PhoenixWire, connect
+from phoenix_wire import PATIENCE_S, Answer, Lost, PhoenixWire, Refused, connect
 from tenants import Operator
 
 pytestmark = pytest.mark.skipif(serving_plane() != "native", reason="about the driver")
 
 HERE = Path(__file__).parent
 KIB = 1024
+FAILED = "polyglot_driver_accepts_failed_total"
 ROOMY = {"POLYGLOTD_LISTEN__PER_ADDRESS": "100000", "POLYGLOTD_DRAIN__SECONDS": "1"}
 SANITIZED = "POLYGLOT_TEST_DAEMON" in os.environ
 
@@ -57,35 +59,51 @@ def few_descriptors(daemon: DaemonProcess, left: int) -> Iterator[None]:
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
 
 
-async def test_without_descriptors_nobody_is_accepted_the_others_go_on_and_it_recovers() -> None:
+async def test_without_descriptors_new_ones_are_put_off_the_others_go_on_and_it_recovers() -> None:
     with daemon_process(env=ROOMY) as daemon:
         async with Operator(daemon) as operator, connect(daemon.port) as ann, trio.open_nursery() as nursery:
             await operator.ask("PATCH", "/admin/apps/chat-app/quota", {"connects_per_second": 100_000})
-            assert (await ann.join("room:few")).ok
-            assert await metric(operator, "polyglot_driver_accepts_failed_total") == 0
+            _ = (await ann.join("room:few")).ok
+            assert await metric(operator, FAILED) == 0
             arrived = trio.Semaphore(0)
+            put_off: list[Refused] = []
             leave = trio.Event()
 
             async def come(number: int) -> None:
-                async with connect(daemon.port, f"valid_token_u{number}") as wire:
-                    _ = (await wire.join("room:few")).ok
-                    arrived.release()
-                    await leave.wait()
+                while True:
+                    try:
+                        async with connect(daemon.port, f"valid_token_u{number}") as wire:
+                            _ = (await wire.join("room:few")).ok
+                            arrived.release()
+                            await leave.wait()
+                            return
+                    except Refused as refused:
+                        put_off.append(refused)
+                        await trio.sleep(0.05)
 
-            with few_descriptors(daemon, 8):
-                for number in range(30):
+            with few_descriptors(daemon, 80):  # of which the daemon keeps some for itself
+                for number in range(100):
                     nursery.start_soon(come, number)
                 with trio.fail_after(PATIENCE_S):
-                    while await metric(operator, "polyglot_driver_accepts_failed_total") < 3:
+                    while len(put_off) < 3:
                         await trio.sleep(0.05)
                 for _ in range(20):
                     assert (await ann.ask("room:few", "publish", {"type": "m", "data": 1})).ok
-                assert arrived.value < 30
-            for _ in range(30):  # they were not refused: they waited
-                with trio.fail_after(PATIENCE_S):
+                assert await metric(operator, FAILED) >= 3
+                assert arrived.value < 100
+                async with httpx.AsyncClient(
+                    transport=httpx.AsyncHTTPTransport(uds=str(daemon.data / "admin.sock"))
+                ) as http:
+                    assert (await http.get("http://localhost/health")).status_code == 200  # whom else to ask
+            with trio.fail_after(3 * PATIENCE_S):
+                for _ in range(100):
                     await arrived.acquire()
+            assert {(one.status, one.problem["code"]) for one in put_off} == {(503, "unavailable")}
             leave.set()
             await ann.beat()
+        said = [line for line in daemon.stderr.splitlines() if "Too many open files" in line]
+        assert len(said) == 1, said
+        assert "new connections" in said[0]
 
 
 # --- memory, and the thread
@@ -125,6 +143,8 @@ async def test_a_driver_without_memory_ends_the_daemon_at_once_which_says_why(fa
             assert await ends(daemon) == 1
             assert (await ann.end()).code == 1006
         assert "the driver's thread has ended" in daemon.stderr
+        assert "there is no memory left" in daemon.stderr
+        assert "Traceback" not in daemon.stderr
         daemon.start()  # and what it had acknowledged is there
         async with connect(daemon.port) as ann:
             assert (await ann.join("room:a")).ok

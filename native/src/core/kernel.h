@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 namespace polyglot {
@@ -30,6 +31,7 @@ class Kernel {
   virtual void rewatch(int fd, std::uint64_t tag, bool read, bool write, bool hang_up) = 0;
   virtual void unwatch(int fd) = 0;
   virtual int accept(int listener, std::string& address) = 0;
+  virtual int descriptors_max() { return std::numeric_limits<int>::max(); }  // beyond all that the process may have
   virtual std::int64_t peek(int fd, char* data, std::size_t size) = 0;
   virtual std::int64_t read(int fd, char* data, std::size_t size) = 0;
   virtual std::int64_t write(int fd, const iovec* pieces, int count) = 0;

@@ -4,11 +4,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <limits>
 #include <system_error>
 
 namespace polyglot {
@@ -92,6 +95,13 @@ int LinuxKernel::accept(int listener, std::string& address) {
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, send_timeout_ms_);
   return fd;
+}
+
+int LinuxKernel::descriptors_max() {
+  rlimit limit{};
+  constexpr rlim_t kMost = std::numeric_limits<int>::max();
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return Kernel::descriptors_max();
+  return static_cast<int>(std::min(limit.rlim_cur, kMost));
 }
 
 std::int64_t LinuxKernel::peek(int fd, char* data, std::size_t size) { return recv(fd, data, size, MSG_PEEK); }

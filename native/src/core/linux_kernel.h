@@ -19,6 +19,7 @@ class LinuxKernel final : public Kernel {
   void rewatch(int fd, std::uint64_t tag, bool read, bool write, bool hang_up) override;
   void unwatch(int fd) override;
   int accept(int listener, std::string& address) override;
+  int descriptors_max() override;
   std::int64_t peek(int fd, char* data, std::size_t size) override;
   std::int64_t read(int fd, char* data, std::size_t size) override;
   std::int64_t write(int fd, const iovec* pieces, int count) override;

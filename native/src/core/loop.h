@@ -94,6 +94,8 @@ class Loop final : public Sockets {
   // listeners and knocks
   void accept_from(std::uint64_t listener);
   void pause_accepting(std::int64_t pause_us);
+  void accept_failed(int why);
+  bool watched(int fd, std::uint64_t tag, bool read, bool write, bool hang_up);
   void on_head(Knock& knock, bool hung_up);
   void begin_opening(Knock& knock, std::size_t head_size);
   void run(const command::Accept& command);
@@ -165,6 +167,7 @@ class Loop final : public Sockets {
   std::vector<std::unique_ptr<CommandBatch>> batches_;
   std::vector<char> buffer_;
   std::int64_t accept_again_us_ = 0;
+  std::int64_t accept_told_us_ = 0;  // when Python was told that it failed
   std::int64_t published_since_us_ = 0;
   bool sockets_paused_ = false;
 

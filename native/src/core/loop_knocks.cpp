@@ -1,7 +1,9 @@
 // From accept to a connection of ours, to Python's hands, or to a refusal. Reference: polyglotd/plane/asgi/listener.py and
 // opening.py.
+#include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "core/loop.h"
@@ -13,6 +15,9 @@ namespace {
 
 constexpr int kAcceptsATurn = 64;
 constexpr std::int64_t kFullPauseUs = 5'000;  // before accepting is tried again where Python has to drain first
+constexpr std::int64_t kToldAgainUs = 60'000'000;
+// Descriptors that are left to the log, the store and the operator, of few an eighth.
+constexpr int kDescriptorsKept = 64;
 constexpr std::size_t kLingerBytes = 64 << 10;
 
 std::uint64_t listener_tag(std::size_t at) { return at << 4 | 2 << 1 | 1; }
@@ -40,14 +45,14 @@ void Loop::accept_from(std::uint64_t listener) {
     pause_accepting(kFullPauseUs);
     return;
   }
+  const int all = kernel_.descriptors_max();
+  const int most = all - std::min(kDescriptorsKept, all / 8);
   for (int left = kAcceptsATurn; left > 0; --left) {
     auto knock = std::make_unique<Knock>();
     knock->fd = kernel_.accept(listeners_[listener], knock->address);
     if (knock->fd < 0) {
       if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
-      // No descriptors or memory left: others must close first.
-      counters_.accepts_failed.add();
-      pause_accepting(settings_.accept_pause_us);
+      accept_failed(errno);  // no descriptors or memory left: others must close first
       return;
     }
     knock->id = next_knock_++;
@@ -61,11 +66,20 @@ void Loop::accept_from(std::uint64_t listener) {
         break;
       }
     }
-    kernel_.watch(knock->fd, knock_tag(knock->id), true, false, true);
+    if (!watched(knock->fd, knock_tag(knock->id), true, false, true)) {
+      kernel_.close(knock->fd);
+      accept_failed(ENOMEM);
+      return;
+    }
     heads_.push({knock->id, engine_.steady_us() + settings_.head_deadline_us});
     ++heads_waiting_;
     Knock& made = *knock;
     knocks_[made.id] = std::move(knock);
+    if (made.fd >= most) {
+      accept_failed(EMFILE);
+      finish(made, problem_answer(503, "unavailable", "the server can't have more connections", {}, 1000));
+      return;
+    }
     on_head(made, false);  // mostly it is there already
   }
 }
@@ -78,6 +92,25 @@ void Loop::resume_heads() {
     const auto found = knocks_.find(id);
     if (found == knocks_.end() || found->second->phase != Knock::Phase::head) continue;
     kernel_.rewatch(found->second->fd, knock_tag(id), true, false, true);
+  }
+}
+
+void Loop::accept_failed(int why) {
+  counters_.accepts_failed.add();
+  pause_accepting(settings_.accept_pause_us);
+  const std::int64_t now = engine_.steady_us();
+  if (accept_told_us_ != 0 && now - accept_told_us_ < kToldAgainUs) return;
+  accept_told_us_ = now;
+  records_.accept_failed(why);
+}
+
+// False: the kernel has no memory or watches left for this one.
+bool Loop::watched(int fd, std::uint64_t tag, bool read, bool write, bool hang_up) {
+  try {
+    kernel_.watch(fd, tag, read, write, hang_up);
+    return true;
+  } catch (const std::system_error&) {
+    return false;
   }
 }
 
@@ -164,8 +197,8 @@ void Loop::run(const command::Accept& command) {
   constexpr std::size_t kEnvelopeBytes = 16 << 10;  // what a message may have beside `data`
   conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kEnvelopeBytes);
   engine_.put_control(conn, accept_answer(opening->key, opening->sub_protocol));
-  kernel_.watch(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false);
   silences_.push({conn.id, engine_.steady_us() + settings_.silence_us});
+  if (!watched(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false)) lose(conn);
 }
 
 void Loop::run(const command::Refuse& command) {
@@ -184,7 +217,11 @@ void Loop::refuse(const Opening& opening, std::string last_words) {
   knock.id = next_knock_++;
   knock.fd = opening.fd;
   knocks_[knock.id] = std::move(made);
-  kernel_.watch(knock.fd, knock_tag(knock.id), true, true, false);
+  knock.phase = Knock::Phase::linger;
+  if (!watched(knock.fd, knock_tag(knock.id), true, true, false)) {
+    drop(knock);
+    return;
+  }
   linger(knock, std::move(last_words));
 }
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <exception>
+#include <new>
 #include <utility>
 
 namespace polyglot {
@@ -52,6 +53,8 @@ void LoopThread::submit(std::unique_ptr<CommandBatch> batch) {
 void LoopThread::run() {
   try {
     while (!stop_.load(std::memory_order_acquire)) loop_.turn(kWaitMsMax);
+  } catch (const std::bad_alloc&) {
+    calls_.died("there is no memory left");
   } catch (const std::exception& error) {
     calls_.died(error.what());
   } catch (...) {

@@ -114,6 +114,14 @@ void Records::published(const PublishedRecord& record) {
   ++count_;
 }
 
+void Records::accept_failed(int why) {
+  MsgpackWriter out(bytes_);
+  out.array(2);
+  out.integer(101);
+  out.integer(static_cast<std::uint64_t>(why));
+  ++count_;
+}
+
 void Records::publish_results(std::uint64_t request, const std::vector<PublishResult>& results) {
   MsgpackWriter out(bytes_);
   out.array(3);

@@ -51,6 +51,7 @@ class Records {
   void need_history(std::uint64_t conn, std::uint64_t sub, std::uint64_t topic, std::uint64_t after,
                     std::uint64_t until, std::size_t limit, std::size_t bytes_max);
   void published(const PublishedRecord& record);
+  void accept_failed(int why);  // errno; said once in a while, for the log
   void publish_results(std::uint64_t request, const std::vector<PublishResult>& results);
   // The page's events follow with `event`, exactly `count` of them, then `window_page_end`.
   void window_page(std::uint64_t request, std::string_view epoch, std::uint64_t seq, std::uint64_t first,

@@ -50,6 +50,12 @@ class DriverPublished(Record, frozen=True, array_like=True, tag=8):
         return Published(self.topic, self.first_seq, self.last_seq, self.position, self.size, self.deliveries)
 
 
+class AcceptFailed(Record, frozen=True, array_like=True, tag=101):
+    """The kernel gave us no connection; said once in a while."""
+
+    why: int  # errno
+
+
 DriverRecord = (
     Connect
     | Join
@@ -66,6 +72,7 @@ DriverRecord = (
     | Handoff
     | TopicIdle
     | TopicClosed
+    | AcceptFailed
 )
 
 _decode = msgspec.msgpack.Decoder(list[DriverRecord]).decode
@@ -73,7 +80,7 @@ _encoder = msgspec.msgpack.Encoder()
 _ARRAY_32 = b"\xdd"
 
 
-def decode_records(count: int, records: bytes) -> "list[AnyRecord | DriverPublished]":
+def decode_records(count: int, records: bytes) -> "list[AnyRecord | DriverPublished | AcceptFailed]":
     """`count` records that stand one after another."""
     return _decode(b"%b%b%b" % (_ARRAY_32, count.to_bytes(4, "big"), records))  # type: ignore[return-value]
 

@@ -6,6 +6,8 @@ appended, before the gateway hears of it.
 """
 
 import ctypes
+import logging
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -15,11 +17,19 @@ from polyglotd.log.interface import AppendedRun, RecentId
 from polyglotd.plane.asgi.listening import listen
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import AnyCommand, AnyRecord, OpenTopic, PlaneCounters, TopicClosed
-from polyglotd.plane.native.codec import DriverPublished, decode_records, encode_commands, with_recent_ids
+from polyglotd.plane.native.codec import (
+    AcceptFailed,
+    DriverPublished,
+    decode_records,
+    encode_commands,
+    with_recent_ids,
+)
 from polyglotd.plane.native.counters import decode_counters
 from polyglotd.plane.native.driver import Driver
 from polyglotd.plane.native.library import Library
 from polyglotd.plane.native.loops import Loops
+
+logger = logging.getLogger(__name__)
 
 RECORDS_UNREAD_BYTES_MAX = 8 << 20
 
@@ -158,7 +168,7 @@ class NativePlane:
             return command
         return with_recent_ids(command, self._log.recent_ids(command.app_id, command.channel))
 
-    def _taken(self, records: "list[AnyRecord | DriverPublished]", told: int) -> list[AnyRecord]:
+    def _taken(self, records: "list[AnyRecord | DriverPublished | AcceptFailed]", told: int) -> list[AnyRecord]:
         runs: list[AppendedRun] = []
         taken: list[AnyRecord] = []
         for record in records:
@@ -166,6 +176,10 @@ class NativePlane:
                 if record.position:
                     runs.append(self._run(record))
                 taken.append(record.for_gateway())
+            elif isinstance(record, AcceptFailed):
+                logger.warning(
+                    "new connections are refused or wait: %s; they are tried again", os.strerror(record.why)
+                )
             else:
                 if isinstance(record, TopicClosed) and record.closed:
                     self._topics.pop(record.topic, None)
