@@ -33,7 +33,10 @@ size_t copy_text(std::string_view text, char* out, size_t room) {
 }  // namespace
 
 struct plg_driver {
+  static constexpr std::size_t kFailureBytes = 256;
+
   plg_driver(const DriverOptions& options, plg_log* log_) : log(log_ == nullptr ? nullptr : &log_->writer) {
+    failure.reserve(kFailureBytes);
     const std::size_t count = options.io_threads;
     for (std::size_t at = 0; at < count; ++at) counters.push_back(std::make_unique<Counters>());
     for (std::size_t at = 0; at < count; ++at) {
@@ -56,7 +59,7 @@ struct plg_driver {
   void died(std::string_view why) {
     {
       const std::lock_guard<std::mutex> lock(failure_mutex);
-      if (failure.empty()) failure = why;
+      if (failure.empty()) failure = why.substr(0, failure.capacity());  // there may be no memory for more
     }
     stop();
     dead.store(true, std::memory_order_release);
