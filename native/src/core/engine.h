@@ -186,16 +186,17 @@ class Engine {
   std::uint64_t first_unreleased() const;
   void refuse_commit(Commit& commit, const Refusal& refusal);
   void release(Commit& commit);
+  void spare(Commit& commit);
   void release(Batch& batch, const Commit& commit);
   void answer(const Batch& batch, const Answer& answer, const Refusal* refusal);
   void finish_item(const Answer& answer);
 
   // delivery
-  void begin_fanout(const std::shared_ptr<Fanout>& fanout);
+  void begin_fanout(const FanoutRef& fanout);
   void run_jobs();
   bool run_slice(Fanout& fanout, std::size_t members);
-  void offer(Sub& sub, const std::shared_ptr<Fanout>& fanout);
-  void put_range(Connection& conn, const std::shared_ptr<Fanout>& fanout, std::uint32_t from, std::uint32_t to);
+  void offer(Sub& sub, const FanoutRef& fanout);
+  void put_range(Connection& conn, const FanoutRef& fanout, std::uint32_t from, std::uint32_t to);
   void settle_range(Connection& conn, const Fanout& fanout, std::uint32_t from, std::uint32_t to);
   void build_runs(Fanout& fanout, const RunRef& canonical, std::vector<std::uint32_t> ends);
   void append_event_frame(std::string& out, Wire wire, const Topic& topic, std::uint64_t seq,
@@ -244,12 +245,13 @@ class Engine {
 
   Commit quick_;  // of this turn: kinds in memory
   Commit logged_;  // of this turn
+  std::vector<std::unique_ptr<Batch>> spare_batches_;
   std::deque<Commit> unsynced_;
   std::deque<Commit> synced_;
   std::size_t log_waiting_ = 0;  // bytes of events that have a seq and that nobody may see yet
   std::deque<App*> jobs_apps_;  // with fan-outs under way, in the order of their slices
-  std::shared_ptr<Fanout> current_;  // the one that is being served
-  std::vector<std::shared_ptr<Fanout>> finished_;
+  FanoutRef current_;  // the one that is being served
+  std::vector<FanoutRef> finished_;
   std::deque<App*> paced_apps_;  // of which items wait, in the order in which they go on
   bool paced_ready_ = false;  // some may go on in the next turn
   bool paced_waits_ = false;  // some for members that are behind

@@ -115,7 +115,7 @@ void Engine::run(const command::Broadcast& command) {
   if (found == topics_.end()) return;
   Topic& topic = *found->second;
   if (topic.member_count == 0) return;
-  auto fanout = std::make_shared<Fanout>();
+  auto fanout = FanoutRef::make();
   fanout->topic = &topic;
   fanout->control = true;
   fanout->presence_only = command.presence_only;
@@ -134,7 +134,7 @@ void Engine::run(const command::Broadcast& command) {
 }
 
 // Serves few members at once, and begins to serve many, or few with much.
-void Engine::begin_fanout(const std::shared_ptr<Fanout>& fanout) {
+void Engine::begin_fanout(const FanoutRef& fanout) {
   Topic& topic = *fanout->topic;
   ++topic.jobs;
   for (const RunRef& run : fanout->runs) {
@@ -193,7 +193,7 @@ void Engine::run_jobs() {
   if (!app.jobs.empty()) jobs_apps_.push_back(&app);
 }
 
-void Engine::offer(Sub& sub, const std::shared_ptr<Fanout>& fanout) {
+void Engine::offer(Sub& sub, const FanoutRef& fanout) {
   if (sub.stage == Sub::Stage::waiting) return;
   Connection& conn = *sub.conn;
   const RunRef& run = fanout->runs[index_of(conn.wire)];
@@ -231,7 +231,7 @@ void Engine::offer(Sub& sub, const std::shared_ptr<Fanout>& fanout) {
   }
 }
 
-void Engine::put_range(Connection& conn, const std::shared_ptr<Fanout>& fanout, std::uint32_t from, std::uint32_t to) {
+void Engine::put_range(Connection& conn, const FanoutRef& fanout, std::uint32_t from, std::uint32_t to) {
   if (fanout->end_of(conn.wire, to - 1) == fanout->begin_of(conn.wire, from)) return;  // nothing for this sort
   counters_.deliveries.add(to - from);
   conn.app->tally->deliveries.add(to - from);

@@ -15,6 +15,10 @@ namespace {
 constexpr std::size_t kEnvelopeBytes = 512;         // what an event's envelope counts for beside its data
 constexpr std::size_t kLogWaitingBytes = 64 << 20;  // over all apps: some seconds of a disk that does not answer
 
+constexpr std::size_t kSpareBatches = 256;
+constexpr std::size_t kSpareBytes = 16 << 10;  // of one
+constexpr std::size_t kSpareRecordsBytes = 1 << 20;
+
 std::uint32_t append(std::string& arena, std::string_view text) {
   const auto at = static_cast<std::uint32_t>(arena.size());
   arena += text;
@@ -221,7 +225,13 @@ Batch& Engine::batch_of(Topic& topic, bool logged) {
   Batch*& batch = logged ? topic.logged_batch : topic.quick_batch;
   if (batch == nullptr) {
     Commit& commit = logged ? logged_ : quick_;
-    auto made = std::make_unique<Batch>();
+    std::unique_ptr<Batch> made;
+    if (spare_batches_.empty()) {
+      made = std::make_unique<Batch>();
+    } else {
+      made = std::move(spare_batches_.back());
+      spare_batches_.pop_back();
+    }
     made->topic = &topic;
     made->logged = logged;
     made->epochs = topic.epochs;
@@ -302,6 +312,17 @@ std::uint64_t Engine::add_event(Topic& topic, Batch& batch, bool logged, std::st
   return seq;
 }
 
+// A batch is made for each topic of each turn: its memory serves again.
+void Engine::spare(Commit& commit) {
+  for (std::unique_ptr<Batch>& batch : commit.batches) {
+    if (spare_batches_.size() == kSpareBatches) break;
+    if (batch->frames.capacity() + batch->arena.capacity() > kSpareBytes) continue;
+    batch->clear();
+    spare_batches_.push_back(std::move(batch));
+  }
+  commit.batches.clear();
+}
+
 // --- the end of a turn
 
 void Engine::commit() {
@@ -329,6 +350,7 @@ void Engine::commit() {
     commit.end = commit.position + commit.records.size();
     commit.records.clear();
     commit.wrote = true;
+    if (commit.records.capacity() <= kSpareRecordsBytes) logged_.records.swap(commit.records);  // for the next turn
   }
   if (settings_.log_always) {
     if (log_failed_) {
@@ -381,6 +403,7 @@ void Engine::refuse_commit(Commit& commit, const Refusal& refusal) {
 
 void Engine::release(Commit& commit) {
   for (const auto& batch : commit.batches) release(*batch, commit);
+  spare(commit);
 }
 
 // Where in the log that begins which this loop has written and members have not seen.
@@ -418,7 +441,7 @@ void Engine::release(Batch& batch, const Commit& commit) {
       touch(topic);
     }
     if (topic.member_count > 0) {
-      auto fanout = std::make_shared<Fanout>();
+      auto fanout = FanoutRef::make();
       fanout->topic = &topic;
       fanout->overflow = topic.policy.overflow;
       fanout->events = batch.last_seq == 0 ? 0 : static_cast<std::uint32_t>(batch.last_seq - batch.first_seq + 1);

@@ -119,7 +119,10 @@ class Loop final : public Sockets {
   void wait_its_turn(Connection& conn);
   void run_waiting();
   void note_busy(const App& app);
+  struct Sending;
+  void gather(const Connection& conn, Sending& sending) const;
   void flush(Connection& conn);
+  void settle_sent(Connection& conn, const Sending& sending, std::size_t bytes);
   void after_flush(Connection& conn);
   void hold_back(Connection& conn);
   void resume_held();

@@ -281,6 +281,45 @@ void Loop::resume_shares() {
 
 // --- writing
 
+// What one write may hold: what waited already, then what this turn made, in that order.
+struct Loop::Sending {
+  std::array<iovec, kPiecesMax + 1> pieces;  // not cleared: a turn has thousands of these
+  std::size_t count;
+  std::size_t total;  // bytes
+  std::size_t queued;  // of these, from the outbox
+  std::size_t fresh_count;  // fan-outs of this turn
+  bool with_replies;
+
+  void add(const char* data, std::size_t size) {
+    pieces[count++] = {const_cast<char*>(data), size};
+    total += size;
+  }
+};
+
+void Loop::gather(const Connection& conn, Sending& sending) const {
+  sending.count = sending.total = sending.queued = sending.fresh_count = 0;
+  sending.with_replies = false;
+  if (!conn.outbox.empty()) {
+    std::array<std::string_view, kPiecesMax> waiting;
+    const std::size_t count = conn.outbox.peek(waiting.data(), kPiecesMax);
+    for (std::size_t at = 0; at < count; ++at) sending.add(waiting[at].data(), waiting[at].size());
+    sending.queued = sending.total;
+  }
+  if (!conn.turn || sending.queued != conn.outbox.bytes()) return;
+  for (const TurnOut::Fresh& fresh : conn.turn->fresh) {
+    if (sending.count == kPiecesMax) break;
+    const Fanout& fanout = *fresh.fanout;
+    const std::uint32_t begin = fanout.begin_of(conn.wire, fresh.from);
+    sending.add(fanout.runs[index_of(conn.wire)]->data() + begin, fanout.end_of(conn.wire, fresh.to - 1) - begin);
+    ++sending.fresh_count;
+  }
+  const std::string& replies = conn.turn->replies;
+  if (sending.fresh_count == conn.turn->fresh.size() && !replies.empty()) {
+    sending.add(replies.data(), replies.size());
+    sending.with_replies = true;
+  }
+}
+
 void Loop::flush(Connection& conn) {
   if (conn.closing == Connection::Closing::gone) return;
   if (!is_socket(conn.wire)) {
@@ -291,37 +330,11 @@ void Loop::flush(Connection& conn) {
     return;
   }
   if (conn.closing == Connection::Closing::close_sent) return;
+  Sending sending;
   while (true) {
-    std::array<std::string_view, kPiecesMax> waiting;
-    std::array<iovec, kPiecesMax + 1> pieces;
-    std::size_t count = conn.outbox.peek(waiting.data(), kPiecesMax);
-    std::size_t total = 0;
-    for (std::size_t at = 0; at < count; ++at) {
-      pieces[at] = {const_cast<char*>(waiting[at].data()), waiting[at].size()};
-      total += waiting[at].size();
-    }
-    const std::size_t queued = total;
-    const bool all_queued = queued == conn.outbox.bytes();
-    std::size_t fresh_count = 0;
-    bool with_replies = false;
-    if (conn.turn && all_queued) {
-      for (const TurnOut::Fresh& fresh : conn.turn->fresh) {
-        if (count == kPiecesMax) break;
-        const Fanout& fanout = *fresh.fanout;
-        const std::uint32_t begin = fanout.begin_of(conn.wire, fresh.from);
-        const std::uint32_t size = fanout.end_of(conn.wire, fresh.to - 1) - begin;
-        pieces[count++] = {fanout.runs[index_of(conn.wire)]->data() + begin, size};
-        total += size;
-        ++fresh_count;
-      }
-      if (fresh_count == conn.turn->fresh.size() && !conn.turn->replies.empty()) {
-        pieces[count++] = {conn.turn->replies.data(), conn.turn->replies.size()};
-        total += conn.turn->replies.size();
-        with_replies = true;
-      }
-    }
-    if (count == 0) break;
-    std::int64_t sent = kernel_.write(conn.fd, pieces.data(), static_cast<int>(count));
+    gather(conn, sending);
+    if (sending.count == 0) break;
+    std::int64_t sent = kernel_.write(conn.fd, sending.pieces.data(), static_cast<int>(sending.count));
     counters_.writes.add();
     if (sent < 0) {
       if (errno != EAGAIN && errno != EINTR) {
@@ -333,52 +346,53 @@ void Loop::flush(Connection& conn) {
     const auto bytes = static_cast<std::size_t>(sent);
     counters_.bytes_out.add(bytes);
     if (bytes > 0) conn.progress_us = engine_.steady_us();
-    std::size_t rest = bytes;
-    const std::size_t from_queue = std::min(rest, queued);
-    conn.outbox.sent(from_queue);
-    rest -= from_queue;
-    const bool whole = bytes == total;
-    if (conn.turn && (fresh_count > 0 || with_replies || !whole)) {
-      std::vector<TurnOut::Fresh>& fresh = conn.turn->fresh;
-      for (std::size_t at = 0; at < fresh_count; ++at) {
-        const Fanout& fanout = *fresh[at].fanout;
-        const std::size_t size =
-            fanout.end_of(conn.wire, fresh[at].to - 1) - fanout.begin_of(conn.wire, fresh[at].from);
-        const std::size_t done = std::min(rest, size);
-        rest -= done;
-        if (done == size) {
-          counters_.frames_out.add(fresh[at].to - fresh[at].from);
-        } else {
-          engine_.settle_fresh(conn, fresh[at], done);
-        }
-      }
-      if (!whole) {  // what was not tried waits as well, in its order
-        for (std::size_t at = fresh_count; at < fresh.size(); ++at) engine_.settle_fresh(conn, fresh[at], 0);
-        fresh.clear();
-      } else {
-        fresh.erase(fresh.begin(), fresh.begin() + static_cast<std::ptrdiff_t>(fresh_count));
-      }
-      std::string& replies = conn.turn->replies;
-      if (with_replies) {
-        const std::size_t done = std::min(rest, replies.size());
-        if (done == replies.size()) counters_.frames_out.add(conn.turn->reply_count);
-        replies.erase(0, done);
-      }
-      if (!whole && with_replies && rest > 0 && !replies.empty()) {
-        // The first of them may have been begun. Nothing else waits, or it would have been sent before.
-        conn.outbox.put_begun({RunRef::of(replies), 0, static_cast<std::uint32_t>(replies.size())}, true);
-        replies.clear();
-      } else if (!whole && !replies.empty()) {
-        if (!conn.outbox.put_control({RunRef::of(replies), 0, static_cast<std::uint32_t>(replies.size())})) {
-          engine_.overflow(conn);
-        }
-        replies.clear();
-      }
-    }
-    if (!whole) break;
+    const std::size_t from_queue = std::min(bytes, sending.queued);
+    if (from_queue > 0) conn.outbox.sent(from_queue);
+    if (conn.turn) settle_sent(conn, sending, bytes - from_queue);
+    if (bytes < sending.total) break;
+    if (conn.outbox.empty() && (!conn.turn || (conn.turn->fresh.empty() && conn.turn->replies.empty()))) break;
   }
   if (conn.turn) engine_.end_turn_of(conn);
   after_flush(conn);
+}
+
+// The socket took so many bytes of what this turn made. What it did not take, or was not offered, waits from now on.
+void Loop::settle_sent(Connection& conn, const Sending& sending, std::size_t bytes) {
+  const bool whole = sending.queued + bytes == sending.total;
+  std::vector<TurnOut::Fresh>& fresh = conn.turn->fresh;
+  for (std::size_t at = 0; at < sending.fresh_count; ++at) {
+    const Fanout& fanout = *fresh[at].fanout;
+    const std::size_t size = fanout.end_of(conn.wire, fresh[at].to - 1) - fanout.begin_of(conn.wire, fresh[at].from);
+    const std::size_t done = std::min(bytes, size);
+    bytes -= done;
+    if (done == size) {
+      counters_.frames_out.add(fresh[at].to - fresh[at].from);
+    } else {
+      engine_.settle_fresh(conn, fresh[at], done);
+    }
+  }
+  if (whole) {
+    fresh.erase(fresh.begin(), fresh.begin() + static_cast<std::ptrdiff_t>(sending.fresh_count));
+  } else {  // what was not tried waits as well, in its order
+    for (std::size_t at = sending.fresh_count; at < fresh.size(); ++at) engine_.settle_fresh(conn, fresh[at], 0);
+    fresh.clear();
+  }
+  std::string& replies = conn.turn->replies;
+  bool begun = false;
+  if (sending.with_replies) {
+    const std::size_t done = std::min(bytes, replies.size());
+    if (done == replies.size()) counters_.frames_out.add(conn.turn->reply_count);
+    replies.erase(0, done);
+    begun = done > 0;
+  }
+  if (whole || replies.empty()) return;
+  const Outbox::Piece rest{RunRef::of(replies), 0, static_cast<std::uint32_t>(replies.size())};
+  replies.clear();
+  if (begun) {
+    conn.outbox.put_begun(rest, true);  // nothing else waits, or it would have been sent before
+  } else if (!conn.outbox.put_control(rest)) {
+    engine_.overflow(conn);
+  }
 }
 
 void Loop::after_flush(Connection& conn) {

@@ -16,6 +16,7 @@
 #include "core/commands.h"
 #include "core/counters.h"
 #include "core/dedupe.h"
+#include "core/fanout.h"
 #include "core/gcra.h"
 #include "core/kept_event.h"
 #include "core/outbox.h"
@@ -30,18 +31,7 @@ namespace polyglot {
 struct Connection;
 struct Topic;
 struct Batch;
-struct Fanout;
 struct Pace;
-
-// How frames look and travel: a serializer on a socket (WebSocket frames) or taken as mail.
-enum class Wire : std::uint8_t { socket_v1, socket_v2, mail_v1, mail_v2, sse, tail };
-inline constexpr std::size_t kWires = 6;
-inline constexpr std::size_t index_of(Wire wire) { return static_cast<std::size_t>(wire); }
-inline constexpr bool is_phoenix(Wire wire) { return wire < Wire::sse; }
-inline constexpr bool is_socket(Wire wire) { return wire <= Wire::socket_v2; }
-inline constexpr Serializer serializer_of(Wire wire) {
-  return wire == Wire::socket_v1 || wire == Wire::mail_v1 ? Serializer::v1 : Serializer::v2;
-}
 
 // What one app has had of one turn of the loop. A message that is read counts one, and so does each member that the
 // first event of a batch goes to: that is a write. Bytes are those read and those that go to members.
@@ -69,7 +59,7 @@ struct App {
   Spent spent;
   Unread unread;
   Ring<std::uint64_t> waiting;  // connections that were not read to their end: the app's turn was over
-  std::deque<std::shared_ptr<Fanout>> jobs;  // fan-outs under way
+  std::deque<FanoutRef> jobs;  // fan-outs under way
   std::size_t jobs_bytes = 0;  // of their frames
   std::unique_ptr<Pace> pace;  // while batches of the gateway wait
 };
@@ -113,7 +103,7 @@ struct Sub {
 // What a connection gets in this turn. Lent for the turn: an idle connection has none.
 struct TurnOut {
   struct Fresh {
-    std::shared_ptr<Fanout> fanout;
+    FanoutRef fanout;
     std::uint32_t from = 0;  // events of it
     std::uint32_t to = 0;
   };
