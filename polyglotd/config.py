@@ -50,6 +50,10 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
 
 
+class Processor(msgspec.Struct, frozen=True, kw_only=True):
+    nice: Annotated[int, Meta(ge=0, le=19)] = 10  # of `serve --role processor`
+
+
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = False
     per_app: bool = False
@@ -77,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Data = Data()
     log: Log = Log()
     store: Store = Store()
+    processor: Processor = Processor()
     metrics: Metrics = Metrics()
     drain: Drain = Drain()
     telemetry: Telemetry = Telemetry()

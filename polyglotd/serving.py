@@ -13,6 +13,7 @@ from polyglotd.daemon import Daemon, PlaneChoice, Role
 from polyglotd.gateway.http.release import release
 from polyglotd.host.garbage import collect_rarely
 from polyglotd.host.open_files import raise_open_files_limit
+from polyglotd.host.priority import give_way
 from polyglotd.operator_faults import words_for_operator
 from polyglotd.telemetry.logs import open_logs
 
@@ -30,6 +31,8 @@ def serve(settings: Settings, role: Role, *, development: bool, plane: PlaneChoi
         logger.info("polyglotd %s starts: role %s, data in %s", release(), role, settings.data.dir)
         raise_open_files_limit()
         collect_rarely()
+        if role == "processor":
+            give_way(settings.processor.nice)
         daemon = Daemon(settings=settings, role=role, development=development, plane=plane, out=out)
         try:
             trio.run(daemon.run)

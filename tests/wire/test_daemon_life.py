@@ -144,6 +144,8 @@ def test_gateway_and_processor_share_a_data_directory_whichever_starts_first(tmp
                     assert time.monotonic() < deadline, "the processor does not copy the log into the store"
                     time.sleep(0.1)
             assert processor.alive, processor.stderr
+            niceness = os.getpriority(os.PRIO_PROCESS, processor.pid)
+            assert niceness == max(10, os.getpriority(os.PRIO_PROCESS, gateway.pid)), "clients wait for it"
             processor.restart()
             publish(gateway)
             gateway.restart()

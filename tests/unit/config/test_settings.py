@@ -184,7 +184,8 @@ WRONG_VARIABLES = {
     ),
     "POLYGLOTD_FOO__BAR": (
         "1",
-        "[foo] is no section; there are access, apps, data, drain, driver, listen, log, metrics, store, telemetry",
+        "[foo] is no section; there are access, apps, data, drain, driver, listen, log, metrics, processor, store,"
+        " telemetry",
     ),
 }
 
