@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "core/kernel.h"
@@ -93,6 +94,7 @@ class SimKernel final : public polyglot::Kernel {
     }
     if (Entry* entry = find(fd, "watch")) {
       if (entry->watched) misuse = "a descriptor is watched twice";
+      if (!calm_ && dice_.one_in(100)) throw std::system_error(ENOMEM, std::generic_category(), "epoll_ctl");
       *entry = Entry{entry->socket, tag, true, read, write, hang_up};
     }
   }
