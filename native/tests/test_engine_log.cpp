@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "check.h"
+#include "engine_check.h"
 #include "engine_world.h"
 
 namespace {
@@ -183,6 +184,18 @@ TEST("what an fsync failed for is refused with `unavailable`, and never seen or 
   CHECK(room.published.empty());
   room.publish_all(2, Room::kMemory, 1);  // memory kinds go on
   CHECK(room.results(2).at(0).accepted);
+}
+
+TEST("an fsync that fails in the middle of a turn leaves the seqs at what was seen") {
+  Room room;
+  room.publish(1, "7");
+  room.begin();
+  room.say(1, "room:a", "8", "publish", kMessage);
+  room.engine.synced(0, false);
+  room.say(1, "room:a", "9", "publish", kMessage);
+  room.end();
+  CHECK_EQ(room.take(1).size(), 3u);
+  CHECK_EQ(polyglot::EngineTestAccess::broken(room.engine), "");
 }
 
 TEST("what was durable before an fsync failed is acknowledged, be it told only then") {

@@ -379,6 +379,7 @@ void Engine::synced(std::uint64_t position, bool ok) {
     refuse_commit(unsynced_.front(), refusal_of(AppendError::failed));
     unsynced_.pop_front();
   }
+  commit();  // what this turn has published is refused, too, before anybody gets a seq behind it
 }
 
 void Engine::waits_no_more(const Batch& batch) {
