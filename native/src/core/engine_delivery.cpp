@@ -11,7 +11,7 @@ namespace polyglot {
 
 namespace {
 
-constexpr std::size_t kSliceMembers = 64;  // of topics with more than are served at once, in one turn
+constexpr std::size_t kSliceMembers = 16;  // of topics with more than are served at once: others wait for some 0.1 ms
 constexpr std::size_t kSliceBytes = 1 << 20;  // of all their frames together; one member gets any size
 
 std::size_t members_of_a_slice(const Fanout& fanout, std::size_t most) {
