@@ -20,7 +20,7 @@ from polyglotctl.bench.runner import run_plan
 
 ROOMS, MEMBERS, ROOMS_RATE = 100, 10, 500.0  # publishes a second in all
 CROWD, CROWD_RATE = 10_000, 10.0
-# Of more the machine itself would be full, the load generator with it; who is refused 100 times a second is sent away.
+# With more the machine would be full, the load generator with it. Who is refused 100 times a second is sent away.
 APP_LIMIT = 1_000
 FLOODERS, FLOOD = 500, 10.0 * APP_LIMIT
 EDGE_S = 0.3  # of a quiet or loud time, that belongs to neither
