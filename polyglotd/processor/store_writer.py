@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_RECORDS_MAX = 1000  # and what the reader reads at once: a writer holds some MiB, or one large event
 WRITE_DEADLINE_S = 30.0
+GATHER_S, GATHER_BYTES = 0.05, 256 << 10  # a transaction costs as much as some hundred events: few come with many
 RETRY_S = 1.0
 SAID_EVERY_S = 60.0  # a store that is away for hours is no news every second
 TRIES_MAX = 3  # of a record that makes the store fail in a way that it has no name for
@@ -71,6 +72,8 @@ class StoreWriter:
             self.stats.batches_total += 1
             self.stats.oldest_waiting_us = None
             await self._commit(batch.end)
+            if self._reader.end - self._reader.position < GATHER_BYTES:
+                await trio.sleep(GATHER_S)
 
     @property
     def position(self) -> int:
