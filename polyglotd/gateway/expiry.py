@@ -55,7 +55,7 @@ class Expiry:
         """Wait until the first entry may have come up: whoever has nothing to do wakes nobody."""
         left_s = LOOK_S
         if self._ticks:
-            left_s = min(LOOK_S, max(0.0, (self._ticks[0] * TICK_US - self._wall()) / US))
+            left_s = min(LOOK_S, (self._ticks[0] * TICK_US - self._wall()) / US)
         self._earlier = trio.Event()
         with trio.move_on_after(max(left_s, TICK_US / US)):
             await self._earlier.wait()
