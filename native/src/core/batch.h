@@ -14,6 +14,9 @@
 
 namespace polyglot {
 
+// What an event's envelope counts for beside its data, wherever events wait under a bound.
+inline constexpr std::size_t kEnvelopeBytes = 512;
+
 // A gateway's `Publish`, until all its results are there.
 struct PublishRequest {
   std::uint64_t request = 0;

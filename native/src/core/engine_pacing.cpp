@@ -20,7 +20,6 @@ constexpr std::size_t kMembersSeen = 256;  // topics with more are slow enough b
 // What may wait: eight of the largest batches, shared by the apps that have any; one of them each may have at least.
 constexpr std::size_t kWaitingBytes = 64 << 20;
 constexpr std::size_t kWaitingBytesLeast = 8 << 20;
-constexpr std::size_t kEnvelopeBytes = 512;  // what an event's envelope counts for beside its data
 
 }  // namespace
 

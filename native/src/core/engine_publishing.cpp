@@ -12,7 +12,6 @@ namespace polyglot {
 
 namespace {
 
-constexpr std::size_t kEnvelopeBytes = 512;         // what an event's envelope counts for beside its data
 constexpr std::size_t kLogWaitingBytes = 64 << 20;  // over all apps: some seconds of a disk that does not answer
 
 constexpr std::size_t kSpareBatches = 256;

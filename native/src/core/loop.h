@@ -110,6 +110,7 @@ class Loop final : public Sockets {
   // connections
   void on_connection(Connection& conn, const Ready& ready);
   void read(Connection& conn);
+  static void bound_messages(Connection& conn);
   void receive(Connection& conn);
   void receive_message(Connection& conn, const Received& message);
   void take_items(Connection& conn);

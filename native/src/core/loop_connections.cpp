@@ -11,7 +11,7 @@ namespace polyglot {
 
 namespace {
 
-constexpr std::size_t kEnvelopeBytes = 16 << 10;
+constexpr std::size_t kBesideDataBytes = 16 << 10;  // what a message may have beside `data`
 constexpr std::size_t kPiecesMax = 64;
 constexpr std::int64_t kAloneUs = 100'000;  // without a word from another app
 
@@ -118,6 +118,11 @@ void Loop::run_waiting() {
   }
 }
 
+// By the app's limit, which may be another from one read to the next.
+void Loop::bound_messages(Connection& conn) {
+  conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kBesideDataBytes);
+}
+
 void Loop::receive(Connection& conn) {
   if (records_full()) return;
   if (conn.closing != Connection::Closing::open) {
@@ -150,7 +155,7 @@ void Loop::receive(Connection& conn) {
   spent.bytes += static_cast<std::size_t>(got);
   ++spent.messages;  // a call that brings a byte costs as much as one that brings a message
   if (conn.reader.is_over()) return;  // after a fault or a close: nothing more counts
-  conn.reader.set_message_bytes_max(static_cast<std::size_t>(app.payload_bytes) + kEnvelopeBytes);
+  bound_messages(conn);
   conn.reader.feed(buffer_.data(), static_cast<std::size_t>(got));
   take_items(conn);
 }

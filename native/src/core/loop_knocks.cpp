@@ -194,8 +194,7 @@ void Loop::run(const command::Accept& command) {
   const Wire wire = opening->serializer == Serializer::v1 ? Wire::socket_v1 : Wire::socket_v2;
   Connection& conn = engine_.connect(command.conn, command.app_id, wire, command.user_id);
   conn.fd = opening->fd;
-  constexpr std::size_t kEnvelopeBytes = 16 << 10;  // what a message may have beside `data`
-  conn.reader.set_message_bytes_max(static_cast<std::size_t>(conn.app->payload_bytes) + kEnvelopeBytes);
+  bound_messages(conn);
   engine_.put_control(conn, accept_answer(opening->key, opening->sub_protocol));
   silences_.push({conn.id, engine_.steady_us() + settings_.silence_us});
   if (!watched(conn.fd, reinterpret_cast<std::uint64_t>(&conn), true, false, false)) lose(conn);
