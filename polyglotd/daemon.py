@@ -44,8 +44,8 @@ from polyglotd.plane.native.library import Library, NoDriver, load_library
 from polyglotd.plane.native.plane import NativePlane
 from polyglotd.processor.pipeline import Processor
 from polyglotd.store.interface import EventStore, Registry
-from polyglotd.store.sqlite_events import open_sqlite_events
-from polyglotd.store.sqlite_registry import open_sqlite_registry
+from polyglotd.store.sqlite.events import open_sqlite_events
+from polyglotd.store.sqlite.registry import open_sqlite_registry
 from polyglotd.telemetry.line_writer import LineWriter
 from polyglotd.telemetry.measured import Measured
 from polyglotd.telemetry.metrics import MetricsPage

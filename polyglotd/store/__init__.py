@@ -1,1 +1,1 @@
-"""What outlives the log. `interface` is what others depend on; `sqlite_*` are the embedded makes."""
+"""What outlives the log. The interfaces are modules of this room; `sqlite` holds their makes for one node."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polyglotd.log.interface import AppForgotten, EpochBegun, Meter
 from polyglotd.model import Event, encode_event
 from polyglotd.store.interface import EventStore, HistoryQuery, RecordRefused, SetAside, Usage
-from polyglotd.store.sqlite_events import open_sqlite_events
+from polyglotd.store.sqlite.events import open_sqlite_events
 
 LOG = "log_1"
 NOVEMBER_US = 1_795_508_130_000_000  # 2026-11-24

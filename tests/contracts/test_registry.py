@@ -22,7 +22,7 @@ from polyglotd.model import (
     SigningSecret,
 )
 from polyglotd.store.interface import Registry
-from polyglotd.store.sqlite_registry import open_sqlite_registry
+from polyglotd.store.sqlite.registry import open_sqlite_registry
 
 NOW = 1_795_508_130_000_000
 DAY_US = 86_400 * 1_000_000

@@ -82,7 +82,7 @@ def test_the_wheel_has_the_programs_and_the_examples_and_nothing_else(wheel: Pat
     }
     for example in (ROOT / "examples").iterdir():
         assert not example.is_file() or f"polyglotd/_examples/{example.name}" in names
-    assert any(name.startswith("polyglotd/store/migrations/registry/") for name in names)
+    assert any(name.startswith("polyglotd/store/sqlite/migrations/registry/") for name in names)
 
 
 def test_the_wheel_has_the_driver_and_is_for_every_python(wheel: Path) -> None:

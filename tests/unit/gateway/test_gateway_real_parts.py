@@ -28,8 +28,8 @@ from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.processor import forgetting
 from polyglotd.processor.pipeline import Processor
-from polyglotd.store.sqlite_events import open_sqlite_events
-from polyglotd.store.sqlite_registry import SqliteRegistry, open_sqlite_registry
+from polyglotd.store.sqlite.events import open_sqlite_events
+from polyglotd.store.sqlite.registry import SqliteRegistry, open_sqlite_registry
 
 PATIENCE_S = 5.0
 

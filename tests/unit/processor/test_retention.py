@@ -24,8 +24,8 @@ from polyglotd.processor.forgetting import Forgetting
 from polyglotd.processor.pipeline import Processor
 from polyglotd.processor.retention import Retention
 from polyglotd.store.interface import EventStore, HistoryQuery
-from polyglotd.store.sqlite_events import SqliteEventStore, open_sqlite_events
-from polyglotd.store.sqlite_registry import open_sqlite_registry
+from polyglotd.store.sqlite.events import SqliteEventStore, open_sqlite_events
+from polyglotd.store.sqlite.registry import open_sqlite_registry
 
 NOW_US = 1_795_508_130_000_000
 DAY_US = 86_400 * 1_000_000

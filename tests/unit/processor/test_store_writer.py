@@ -15,7 +15,7 @@ from polyglotd.model import Unavailable
 from polyglotd.processor import store_writer
 from polyglotd.processor.store_writer import StoreWriter
 from polyglotd.store.interface import HistoryQuery, SetAside, StoreCorrupt
-from polyglotd.store.sqlite_events import SqliteEventStore, open_sqlite_events
+from polyglotd.store.sqlite.events import SqliteEventStore, open_sqlite_events
 
 SETTINGS = LogSettings(segment_bytes=1_000)
 HISTORY = HistoryQuery(app_id="app", channel="room:lobby", epoch=EPOCH, limit=1_000)

@@ -13,7 +13,7 @@ from polyglotd.log.segments import open_segments
 from polyglotd.model import Event, encode_event
 from polyglotd.store.history import read_history
 from polyglotd.store.interface import EventPage, EventStore, HistoryQuery
-from polyglotd.store.sqlite_events import open_sqlite_events
+from polyglotd.store.sqlite.events import open_sqlite_events
 
 SETTINGS = LogSettings(segment_bytes=1_500)
 

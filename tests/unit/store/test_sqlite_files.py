@@ -11,17 +11,17 @@ import trio
 from contracts.log_events import event, events
 
 from polyglotd.model import NotFound, Unavailable
-from polyglotd.store import group_commit, read_pool, sqlite_files, sqlite_registry
 from polyglotd.store.interface import HistoryQuery, SchemaTooNew, StoreCorrupt, StoreFault
-from polyglotd.store.sqlite_events import open_sqlite_events
-from polyglotd.store.sqlite_files import EVENTS, REGISTRY, connect, migrate, migrations
-from polyglotd.store.sqlite_registry import open_sqlite_registry
+from polyglotd.store.sqlite import files, group_commit, read_pool, registry
+from polyglotd.store.sqlite.events import open_sqlite_events
+from polyglotd.store.sqlite.files import EVENTS, REGISTRY, connect, migrate, migrations
+from polyglotd.store.sqlite.registry import open_sqlite_registry
 
 HISTORY = HistoryQuery(app_id="app", channel="room:lobby", epoch="epoch00001")
 
 
 @pytest.mark.parametrize("schema", [EVENTS, REGISTRY], ids=lambda schema: schema.name)
-def test_a_new_file_gets_every_migration_and_a_current_one_none(tmp_path: Path, schema: sqlite_files.Schema) -> None:
+def test_a_new_file_gets_every_migration_and_a_current_one_none(tmp_path: Path, schema: files.Schema) -> None:
     path = tmp_path / "deep" / "file.db"
     count = len(migrations(schema))
     assert migrate(path, schema) == (0, count)
@@ -40,7 +40,7 @@ def test_later_migrations_are_applied_to_what_earlier_ones_made(
         connection.execute("INSERT INTO cursors VALUES ('log_1', 7)")
     real = migrations(EVENTS)
     later = [*real, "ALTER TABLE cursors ADD COLUMN note TEXT;\nUPDATE cursors SET note = 'a;b';"]
-    monkeypatch.setattr(sqlite_files, "migrations", lambda _: later)
+    monkeypatch.setattr(files, "migrations", lambda _: later)
     assert migrate(tmp_path / "file.db", EVENTS) == (len(real), len(real) + 1)
     with closing(connect(tmp_path / "file.db")) as connection:
         assert connection.execute("SELECT * FROM cursors").fetchall() == [("log_1", 7, "a;b")]
@@ -50,7 +50,7 @@ def test_a_migration_that_fails_leaves_what_was_before(tmp_path: Path, monkeypat
     migrate(tmp_path / "file.db", EVENTS)
     real = migrations(EVENTS)
     broken = [*real, "CREATE TABLE extra (x);\nINSERT INTO nowhere VALUES (1);"]
-    monkeypatch.setattr(sqlite_files, "migrations", lambda _: broken)
+    monkeypatch.setattr(files, "migrations", lambda _: broken)
     with pytest.raises(sqlite3.OperationalError):
         migrate(tmp_path / "file.db", EVENTS)
     monkeypatch.undo()
@@ -70,7 +70,7 @@ def test_a_newer_releases_file_is_refused_with_what_to_do(tmp_path: Path) -> Non
 
 def test_processes_that_migrate_at_once_do_not_collide(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from polyglotd.store.sqlite_files import *; "
+        "import sys; from pathlib import Path; from polyglotd.store.sqlite.files import *; "
         "print(migrate(Path(sys.argv[1]), EVENTS))"
     )
     processes = [
@@ -143,7 +143,7 @@ class SmallDisk:
         self._connections: list[sqlite3.Connection] = []
 
     def connect(self, path: Path) -> sqlite3.Connection:
-        connection = sqlite_files.connect(path)
+        connection = files.connect(path)
         self._connections.append(connection)
         self._limit(connection)
         return connection
@@ -164,7 +164,7 @@ class SmallDisk:
 def small_disk(monkeypatch: pytest.MonkeyPatch) -> SmallDisk:
     disk = SmallDisk()
     monkeypatch.setattr(group_commit, "connect", disk.connect)
-    monkeypatch.setattr(sqlite_registry, "connect", disk.connect)
+    monkeypatch.setattr(registry, "connect", disk.connect)
     return disk
 
 
@@ -201,7 +201,7 @@ async def test_a_full_disk_makes_the_registry_unavailable_until_there_is_room(
 async def test_another_processes_long_transaction_makes_writers_wait_and_then_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_files, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(files, "BUSY_TIMEOUT_S", 0.05)
     path = tmp_path / "events.db"
     async with open_sqlite_events(path) as store:
         with closing(connect(path)) as other:

@@ -22,9 +22,9 @@ from polyglotd.model import (
     RevocationSubject,
     SigningSecret,
 )
-from polyglotd.store import registry_tables as tables
-from polyglotd.store.read_pool import ReadPool
-from polyglotd.store.sqlite_files import REGISTRY, connect, migrate, sqlite_errors
+from polyglotd.store.sqlite import registry_tables as tables
+from polyglotd.store.sqlite.files import REGISTRY, connect, migrate, sqlite_errors
+from polyglotd.store.sqlite.read_pool import ReadPool
 
 T = TypeVar("T")
 

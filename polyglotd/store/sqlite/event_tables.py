@@ -1,6 +1,6 @@
 """The event store's SQL: what is written in a transaction, what is read.
 
-Called by `sqlite_events`, writes in its writer's thread only. Blocking; errors are SQLite's own, and `RecordRefused`.
+Called by `events`, writes in its writer's thread only. Blocking; errors are SQLite's own, and `RecordRefused`.
 """
 
 import logging

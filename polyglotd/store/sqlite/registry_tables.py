@@ -1,6 +1,6 @@
 """The registry's SQL: apps, keys, secrets, revocations, admin tokens.
 
-Called by `sqlite_registry` within a transaction each. Blocking; errors are SQLite's own, `NotFound`, `Conflict`.
+Called by `registry` within a transaction each. Blocking; errors are SQLite's own, `NotFound`, `Conflict`.
 """
 
 import sqlite3

@@ -1,6 +1,6 @@
 """One writer, many callers: what came while the last commit ran shares the next.
 
-Used by `sqlite_events`. A commit with `synchronous = FULL` costs an fsync, so a thousand callers a second need a few
+Used by `events`. A commit with `synchronous = FULL` costs an fsync, so a thousand callers a second need a few
 of them, not a thousand. A job that fails takes back its own statements and leaves its neighbours'.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import trio
 
 from polyglotd.model import Unavailable
-from polyglotd.store.sqlite_files import connect, translate
+from polyglotd.store.sqlite.files import connect, translate
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """Connections for reading: a bounded number, each used by one thread at a time, each read with a deadline.
 
-Used by `sqlite_events` and `sqlite_registry`. Reads see what was committed when they began, and hold no writer up.
+Used by `events` and `registry`. Reads see what was committed when they began, and hold no writer up.
 """
 
 import sqlite3
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import trio
 
-from polyglotd.store.sqlite_files import connect, sqlite_errors
+from polyglotd.store.sqlite.files import connect, sqlite_errors
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """SQLite files of ours: how they are opened, brought to this release's schema, and what their errors mean.
 
-Used by `sqlite_events` and `sqlite_registry`. Blocking. Knows no table.
+Used by `events` and `registry`. Blocking. Knows no table.
 """
 
 import fcntl
@@ -94,7 +94,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
 
 def migrations(schema: Schema) -> list[str]:
     """The SQL of each migration, in order."""
-    directory = resources.files("polyglotd.store") / "migrations" / schema.name
+    directory = resources.files("polyglotd.store.sqlite") / "migrations" / schema.name
     files = sorted((entry for entry in directory.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name)
     for number, entry in enumerate(files, 1):
         if int(entry.name.partition("_")[0]) != number:

@@ -13,7 +13,8 @@ import trio
 
 from polyglotd.log.interface import ReadRecord
 from polyglotd.model import now_us
-from polyglotd.store.event_tables import (
+from polyglotd.store.interface import EventPage, HistoryQuery, SetAside, StoreStats, Usage
+from polyglotd.store.sqlite.event_tables import (
     EventWrites,
     read_cursor,
     read_forgotten,
@@ -22,10 +23,9 @@ from polyglotd.store.event_tables import (
     read_set_aside,
     read_usage,
 )
-from polyglotd.store.group_commit import GroupCommit
-from polyglotd.store.interface import EventPage, HistoryQuery, SetAside, StoreStats, Usage
-from polyglotd.store.read_pool import ReadPool
-from polyglotd.store.sqlite_files import EVENTS, migrate
+from polyglotd.store.sqlite.files import EVENTS, migrate
+from polyglotd.store.sqlite.group_commit import GroupCommit
+from polyglotd.store.sqlite.read_pool import ReadPool
 
 READERS_MAX = 8
 ERASE_STEP = 1_000  # events deleted in one transaction: a few ms in which nobody else writes
