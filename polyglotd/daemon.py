@@ -8,7 +8,7 @@ opened first is closed last. A fault of one service ends them all: whoever super
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from polyglotd.access.addresses import parse_networks
 from polyglotd.access.dev_mode import DEV_API_KEY, DEV_APP_ID, DEV_TOKEN_PREFIX
 from polyglotd.broker.interface import Broker
 from polyglotd.broker.memory import open_memory_broker
-from polyglotd.config import SQLITE_URL_PREFIX, Settings
+from polyglotd.config import Settings
 from polyglotd.first_start import ensure_admin_token, ensure_development_app
 from polyglotd.gateway.gateway import Gateway
 from polyglotd.gateway.http.admin_socket import admin_listener, serve_admin_socket
@@ -33,19 +33,17 @@ from polyglotd.host.cannot_start import CannotStart, cannot_listen
 from polyglotd.host.data_directory import Lock, locked_data_directory
 from polyglotd.host.service_manager import notify
 from polyglotd.host.stop_signals import stop_signals
-from polyglotd.log.interface import STORE_READER, EventLog, LogSettings
+from polyglotd.log.interface import EventLog, LogSettings
 from polyglotd.log.native_log import NativeSegmentLog, open_native_segments
-from polyglotd.log.segment_reader import open_segments_reader, wait_for_log
 from polyglotd.log.segments import SegmentLog, open_segments
 from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import Plane
 from polyglotd.plane.native.library import Library, NoDriver, load_library
 from polyglotd.plane.native.plane import NativePlane
+from polyglotd.processing import open_processor_alone, open_processor_beside
 from polyglotd.processor.pipeline import Processor
-from polyglotd.store.interface import EventStore, Registry
-from polyglotd.store.sqlite.events import open_sqlite_events
-from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.stores import Stores, open_stores
 from polyglotd.telemetry.line_writer import LineWriter
 from polyglotd.telemetry.measured import Measured
 from polyglotd.telemetry.metrics import MetricsPage
@@ -99,35 +97,32 @@ class Daemon:
     # --- roles ---
 
     async def _run_processor(self, stop: trio.Event, serving: trio.Event) -> None:
-        directory = self.data / "log"
-        async with self._open_registry() as registry, self._open_events() as store:
+        async with open_stores(self.settings) as stores:
             # Before there is a log: who starts first, gateway or processor, does not matter.
             self._ready("processor", serving)
-            async with _unless(stop):
-                log_id = await wait_for_log(directory)
-                position = await store.cursor(log_id)
-                async with open_segments_reader(directory, STORE_READER, position) as reader:
-                    processor = Processor(log_id, reader, store, registry, self.settings.kinds, position)
-                    await processor.run()
+            async with (
+                _unless(stop),
+                open_processor_alone(self.data / "log", stores, self.settings.kinds) as processor,
+            ):
+                await processor.run()
 
     async def _run_gateway(self, stop: trio.Event, serving: trio.Event) -> None:
         library, why = self._driver()
         async with (
             self._open_log(library) as log,
-            self._open_registry() as registry,
-            self._open_events() as store,
+            open_stores(self.settings) as stores,
             open_memory_broker() as broker,
-            _services() as processing,
+            AsyncExitStack() as processing,
         ):
-            await ensure_admin_token(registry, self.data)
+            await ensure_admin_token(stores.registry, self.data)
             if self.development:
-                await ensure_development_app(registry)
+                await ensure_development_app(stores.registry)
             processor = None
             if self.role == "all":
-                position = await store.cursor(log.id)
-                reader = log.reader(STORE_READER, position)
-                processor = Processor(log.id, reader, store, registry, self.settings.kinds, position)
-                await processing.start(processor.run)
+                opening = open_processor_beside(log, stores, self.settings.kinds)
+                processor = await processing.enter_async_context(opening)
+                nursery = await processing.enter_async_context(_services())
+                await nursery.start(processor.run)
             settings = PlaneSettings(host=self.settings.listen.host, port=self.settings.listen.port)
             plane: Plane
             if library is not None and isinstance(log, NativeSegmentLog):
@@ -139,7 +134,7 @@ class Daemon:
                     logger.warning("[driver] io_threads is the driver's; the plane in Python has one thread")
                 plane = AsgiPlane(log, settings)
             logger.info("the %s plane serves with io_threads = %d: %s", plane.name, plane.io_threads, why)
-            await self._serve(stop, serving, log, registry, store, broker, processor, plane, why)
+            await self._serve(stop, serving, log, stores, broker, processor, plane, why)
 
     def _driver(self) -> tuple[Library | None, str]:
         """The library of the plane that is to serve, or None for the one in Python; and why that one."""
@@ -164,17 +159,18 @@ class Daemon:
         stop: trio.Event,
         serving: trio.Event,
         log: EventLog,
-        registry: Registry,
-        store: EventStore,
+        stores: Stores,
         broker: Broker,
         processor: Processor | None,
         plane: Plane,
         plane_why: str,
     ) -> None:
         settings = self._gateway_settings()
-        parts = {"log": "segments", "store": "sqlite", "broker": "memory", "plane": plane.name}
+        parts = {"log": "segments", "store": stores.kind, "broker": "memory", "plane": plane.name}
+        store, registry = stores.events, stores.registry
         gateway = Gateway(plane=plane, log=log, store=store, registry=registry, broker=broker, settings=settings)
-        metrics = Measured(plane, gateway, log, store, processor, self.out, per_app=self.settings.metrics.per_app)
+        processing = (lambda: None) if processor is None else processor.health
+        metrics = Measured(plane, gateway, log, store, processing, self.out, per_app=self.settings.metrics.per_app)
         edge = Edge(
             gateway=gateway,
             registry=registry,
@@ -184,6 +180,7 @@ class Daemon:
             parts=parts,
             plane_why=plane_why,
             io_threads=plane.io_threads,
+            processor=processing,
             examples=_example_pages() if self.development else None,
         )
         server = HttpServer(build_http_app(edge))
@@ -223,12 +220,6 @@ class Daemon:
 
     # --- parts of the settings ---
 
-    def _open_registry(self) -> AbstractAsyncContextManager[Registry]:
-        return open_sqlite_registry(registry_path(self.settings))
-
-    def _open_events(self) -> AbstractAsyncContextManager[EventStore]:
-        return open_sqlite_events(events_path(self.settings))
-
     def _log_settings(self) -> LogSettings:
         log = self.settings.log
         return LogSettings(sync=log.sync, sync_interval_ms=log.sync_interval_ms, bytes_max=log.bytes_max)
@@ -266,16 +257,6 @@ class Daemon:
     def _stopped_at_once(self, signal_name: str) -> None:
         self.out.write(f"{signal_name} again: stopped at once")
         self.out.flush(0.2)
-
-
-def registry_path(settings: Settings) -> Path:
-    return Path(settings.data.dir) / "registry.db"
-
-
-def events_path(settings: Settings) -> Path:
-    """The event store's file."""
-    url = settings.store.url
-    return Path(url.removeprefix(SQLITE_URL_PREFIX)) if url else Path(settings.data.dir) / "events.db"
 
 
 def _example_pages() -> ExamplePages:

@@ -5,11 +5,11 @@ from pathlib import Path
 import trio
 
 from polyglotd.config import Settings
-from polyglotd.daemon import events_path, registry_path
 from polyglotd.first_start import add_admin_token
 from polyglotd.host.data_directory import locked_data_directory
 from polyglotd.store.sqlite.files import EVENTS, REGISTRY, migrate
 from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.stores import events_path, registry_path
 
 
 def make_admin_token(settings: Settings, name: str) -> str:

@@ -68,6 +68,10 @@ class SegmentReader:
     def end(self) -> int:
         return self._readable_end()
 
+    def pass_to(self, position: int) -> None:
+        """Go on there, where that is further on: somebody else has read what is before it."""
+        self._position = max(self._position, position)
+
     async def next_batch(self, limit: int) -> ReadBatch:
         patient_until: float | None = None
         while True:

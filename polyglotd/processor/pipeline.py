@@ -1,73 +1,78 @@
-"""The processor: everything that reads the log and writes the store. In the gateway's process, or in its own.
+"""The processor: everything that reads the log and writes stores. In the gateway's process, or in its own.
 
-The daemon runs one per data directory. Today its stages are the store writer, retention, and the erasing of deleted
-apps; each is a task of one nursery, and none waits for another.
+The daemon runs one per data directory. Its stages and chores are tasks of one nursery, and none waits for another: a
+stage that lags or can't go on holds up the log's end, and nothing else.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+import msgspec
 import trio
 
-from polyglotd.log.interface import LogReader
-from polyglotd.model import PolicyOverride
-from polyglotd.processor.forgetting import Forgetting
+from polyglotd.processor.feed import Feed
 from polyglotd.processor.retention import Retention
-from polyglotd.processor.store_writer import StoreWriter
-from polyglotd.store.interface import EventStore, Registry
+from polyglotd.processor.stage import Chore, Stage
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessorHealth:
-    """What `/health` and the metrics say of the processor."""
+class StageHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/health` and the metrics say of a stage. Totals count since its process started."""
 
+    position: int
     events_total: int
     failures_total: int
     set_aside_total: int
+    lag_events: int  # about: exact where another stage is further on
+    lag_bytes: int  # of the log
+    lag_s: float  # how long the oldest event waits that is read and not done
+    waiting_for: str | None  # what it can't go on without
+
+
+class ProcessorHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """What `/health` and the metrics say of the processor."""
+
+    stages: Mapping[str, StageHealth]
     pruned_total: int
-    lag_bytes: int  # of the log, not yet in the store
-    lag_s: float  # how long the oldest event waits that is read and not stored
-    waiting_for: str | None  # what it waits for, where it can't go on
 
 
 class Processor:
-    """`reader` begins at `position`, where the store's cursor is. `kinds`: the configuration's, by app."""
+    """`chores`: beside retention, whose count is shown."""
 
     def __init__(
-        self,
-        log_id: str,
-        reader: LogReader,
-        store: EventStore,
-        registry: Registry,
-        kinds: Mapping[str, Mapping[str, PolicyOverride]],
-        position: int,
+        self, feed: Feed, stages: Sequence[Stage], retention: Retention, chores: Sequence[Chore] = ()
     ) -> None:
-        self._reader = reader
-        self._writer = StoreWriter(log_id, reader, store, position=position)
-        self._retention = Retention(store, registry, kinds)
-        self._forgetting = Forgetting(store, registry)
+        self._feed = feed
+        self._stages = stages
+        self._retention = retention
+        self._chores = (retention, *chores)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled, which is safe at any await."""
+        """Run until cancelled, which is safe at any await. Raises `LogFault` in a group."""
         async with trio.open_nursery() as processor:
-            for stage in (self._writer, self._retention, self._forgetting):
-                await processor.start(stage.run)
+            for service in (*self._stages, *self._chores):
+                await processor.start(service.run)
             task_status.started()
 
     async def caught_up(self, position: int) -> None:
-        """Return when everything before `position` is stored; for a drain, under the caller's deadline."""
-        while self._writer.position < position:
+        """Return when every stage has done everything before `position`; for a drain, under the caller's deadline."""
+        while any(stage.position < position for stage in self._stages):
             await trio.sleep(0.02)
 
     def health(self) -> ProcessorHealth:
         """A snapshot."""
-        stats = self._writer.stats
         return ProcessorHealth(
-            events_total=stats.events_total,
-            failures_total=stats.failures_total,
-            set_aside_total=stats.set_aside_total,
+            stages={stage.name: self._health(stage) for stage in self._stages},
             pruned_total=self._retention.deleted_total,
-            lag_bytes=max(0, self._reader.end - self._writer.position),
-            lag_s=self._writer.lag_s(),
-            waiting_for="store" if stats.waiting_for_store else None,
+        )
+
+    def _health(self, stage: Stage) -> StageHealth:
+        end = max(self._feed.end, stage.position)
+        return StageHealth(
+            position=stage.position,
+            events_total=stage.stats.events_total,
+            failures_total=stage.stats.failures_total,
+            set_aside_total=stage.stats.set_aside_total,
+            lag_events=self._feed.counts.between(stage.position, end),
+            lag_bytes=end - stage.position,
+            lag_s=stage.lag_s(),
+            waiting_for=stage.waiting_for,
         )

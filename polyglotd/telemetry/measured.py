@@ -1,6 +1,7 @@
 """Ask the parts of a running gateway for their numbers. Built by the composition root for `metrics`."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import trio
 
@@ -8,7 +9,7 @@ from polyglotd.gateway.gateway import Gateway
 from polyglotd.log.interface import EventLog
 from polyglotd.model import Unavailable
 from polyglotd.plane.interface import Plane
-from polyglotd.processor.pipeline import Processor
+from polyglotd.processor.pipeline import ProcessorHealth
 from polyglotd.store.interface import EventStore, StoreStats
 from polyglotd.telemetry.line_writer import LineWriter
 from polyglotd.telemetry.metrics import Snapshot
@@ -23,7 +24,7 @@ class Measured:
         gateway: Gateway,
         log: EventLog,
         store: EventStore,
-        processor: Processor | None,
+        processor: Callable[[], ProcessorHealth | None],
         out: LineWriter,
         *,
         per_app: bool,
@@ -50,7 +51,7 @@ class Measured:
             plane=self._plane.counters(),
             gateway=gateway,
             refusals=refused,
-            processor=None if self._processor is None else self._processor.health(),
+            processor=self._processor(),
             log=self._log.stats(),
             store=store,
             stored_position=stored_position,

@@ -16,7 +16,7 @@ from polyglotd.gateway.requests import AppCounts, GatewayCounters
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
 from polyglotd.plane.native.counters import DriverCounters
-from polyglotd.processor.pipeline import ProcessorHealth
+from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
 from polyglotd.store.interface import StoreStats
 from polyglotd.telemetry.driver_metrics import busiest, driver_app_metrics, driver_metrics
 
@@ -31,7 +31,7 @@ class Snapshot:
     plane: PlaneCounters | None = None
     gateway: GatewayCounters | None = None
     refusals: Mapping[str, int] = field(default_factory=dict)  # by reason, the gateway's own
-    processor: ProcessorHealth | None = None  # where it is in this process
+    processor: ProcessorHealth | None = None
     log: LogStats | None = None
     store: StoreStats | None = None
     stored_position: int | None = None  # of the log, in the store
@@ -127,12 +127,41 @@ def _gateway(counters: GatewayCounters) -> Iterator[Metric]:
     yield _counter("presence_changes_lost", "Changes of presence that could not be announced.", lost)
 
 
+_STAGE_COUNTERS = {
+    "events_total": "Events that a stage of the processor has done.",
+    "failures_total": "Writes that the store of a stage did not take.",
+    "set_aside_total": "Records that the store of a stage refused for good.",
+}
+_STAGE_GAUGES = {
+    "lag_events": "About how many events of the log a stage has yet to do.",
+    "lag_bytes": "Bytes of the log that a stage has yet to do.",
+    "lag_seconds": "How long the oldest event waits that a stage has read and not done.",
+    "waiting": "1 where a stage can't go on; /health says what it waits for.",
+}
+
+
 def _processor(health: ProcessorHealth) -> Iterator[Metric]:
-    yield _counter("stored_events", "Events that were copied into the store.", health.events_total)
-    yield _counter("store_write_failures", "Writes that the store did not take.", health.failures_total)
-    yield _counter("set_aside_events", "Records that the store refused for good.", health.set_aside_total)
+    for name, text in _STAGE_COUNTERS.items():
+        counter = CounterMetricFamily(f"polyglot_stage_{name.removesuffix('_total')}", text, labels=("stage",))
+        for stage, its in health.stages.items():
+            counter.add_metric((stage,), getattr(its, name))
+        yield counter
+    for name, text in _STAGE_GAUGES.items():
+        gauge = GaugeMetricFamily(f"polyglot_stage_{name}", text, labels=("stage",))
+        for stage, its in health.stages.items():
+            gauge.add_metric((stage,), _stage_gauge(its, name))
+        yield gauge
     yield _counter("pruned_events", "Stored events that were too old.", health.pruned_total)
-    yield _gauge("store_lag_seconds", "How long the oldest event waits that is not stored.", health.lag_s)
+
+
+def _stage_gauge(stage: StageHealth, name: str) -> float:
+    match name:
+        case "lag_seconds":
+            return stage.lag_s
+        case "waiting":
+            return int(stage.waiting_for is not None)
+        case _:
+            return float(getattr(stage, name))
 
 
 def _log(stats: LogStats, stored_position: int | None) -> Iterator[Metric]:

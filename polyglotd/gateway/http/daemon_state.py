@@ -1,5 +1,7 @@
 """How the daemon is: probes, health, metrics."""
 
+from collections.abc import Mapping
+
 import trio
 
 from polyglotd.gateway.http.answer import Answer, json_answer
@@ -9,8 +11,9 @@ from polyglotd.gateway.http.doc import Doc
 from polyglotd.gateway.http.edge import Edge
 from polyglotd.gateway.http.release import release
 from polyglotd.gateway.http.routes import Route
-from polyglotd.gateway.http.shapes import HealthView, Status
+from polyglotd.gateway.http.shapes import HealthView, ProcessorView, StageView, Status
 from polyglotd.gateway.requests import Health
+from polyglotd.processor.pipeline import ProcessorHealth
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -29,7 +32,9 @@ async def ready(edge: Edge, call: Call) -> Answer:  # noqa: ARG001
 
 async def health(edge: Edge, call: Call) -> Answer:
     state = edge.gateway.health()
-    status, code = _status(state)
+    processor = edge.processor()
+    checks = state.checks | _stages_checked(processor)
+    status, code = _status(state, checks)
     if credentials(call).absent and not call.from_operator_socket:
         return json_answer(HealthView(status=status), code)
     if not await is_operator(edge, call):
@@ -41,18 +46,44 @@ async def health(edge: Edge, call: Call) -> Answer:
         plane_why=edge.plane_why,
         io_threads=edge.io_threads,
         parts=dict(edge.parts),
-        checks=state.checks,
+        checks=checks,
         connections=state.connections,
         subscriptions=state.subscriptions,
         channels=state.topics,
+        processor=None if processor is None else _processor_view(processor),
     )
     return json_answer(view, code)
 
 
-def _status(state: Health) -> tuple[str, int]:
+def _stages_checked(processor: ProcessorHealth | None) -> dict[str, str]:
+    """A stage that can't go on makes no gateway unready: events wait for it in the log."""
+    stages = {} if processor is None else processor.stages
+    return {
+        f"processor: {name}": "ok" if stage.waiting_for is None else f"waits: {stage.waiting_for}"
+        for name, stage in stages.items()
+    }
+
+
+def _processor_view(processor: ProcessorHealth) -> ProcessorView:
+    return ProcessorView(
+        stages={
+            name: StageView(
+                lag_events=stage.lag_events,
+                lag_bytes=stage.lag_bytes,
+                lag_s=round(stage.lag_s, 3),
+                waiting_for=stage.waiting_for,
+                set_aside=stage.set_aside_total,
+                failures=stage.failures_total,
+            )
+            for name, stage in processor.stages.items()
+        }
+    )
+
+
+def _status(state: Health, checks: Mapping[str, str]) -> tuple[str, int]:
     if state.draining:
         return "draining", 503
-    if any(check != "ok" for check in state.checks.values()):
+    if any(check != "ok" for check in checks.values()):
         return "degraded", 200 if state.ready else 503
     return ("ok", 200) if state.ready else ("starting", 503)
 

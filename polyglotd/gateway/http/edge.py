@@ -7,6 +7,7 @@ from polyglotd.gateway.gateway import Gateway
 from polyglotd.gateway.http.examples import ExamplePages
 from polyglotd.gateway.settings import GatewaySettings
 from polyglotd.model import now_us
+from polyglotd.processor.pipeline import ProcessorHealth
 from polyglotd.store.interface import Registry
 
 
@@ -21,4 +22,5 @@ class Edge:
     plane_why: str = ""  # why this plane serves, in words
     io_threads: int = 1  # over which the plane spreads apps
     examples: ExamplePages | None = None  # development mode only
+    processor: Callable[[], ProcessorHealth | None] = lambda: None  # None where nothing is known of one
     now_us: Callable[[], int] = now_us

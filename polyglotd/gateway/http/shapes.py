@@ -202,10 +202,25 @@ class Status(ToClient):
     status: str
 
 
+class StageView(ToClient):
+    """How far a stage of the processor is behind the log, and what it waits for, where it can't go on."""
+
+    lag_events: int
+    lag_bytes: int
+    lag_s: float
+    waiting_for: str | None
+    set_aside: int
+    failures: int
+
+
+class ProcessorView(ToClient):
+    stages: dict[str, StageView]
+
+
 class HealthView(ToClient, omit_defaults=True):
     """Beside `status` only operators see the rest. `plane`: native (the driver in C++) or asgi (in Python);
     `plane_why`: why that one serves; `io_threads`: over how many threads it spreads apps. `checks`: each "ok", or
-    what is wrong."""
+    what is wrong. `processor`: null where the daemon knows nothing of one."""
 
     status: str
     version: str = ""
@@ -217,6 +232,7 @@ class HealthView(ToClient, omit_defaults=True):
     connections: int | UnsetType = UNSET
     subscriptions: int | UnsetType = UNSET
     channels: int | UnsetType = UNSET
+    processor: ProcessorView | None | UnsetType = UNSET
 
 
 class Problem(ToClient):

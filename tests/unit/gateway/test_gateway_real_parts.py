@@ -21,15 +21,16 @@ from polyglotd.gateway.callers import Caller, Credentials
 from polyglotd.gateway.gateway import Gateway, SessionGone
 from polyglotd.gateway.requests import HistoryRequest, Published, PublishRequest
 from polyglotd.gateway.settings import GatewaySettings
-from polyglotd.log.interface import STORE_READER, LogSettings
+from polyglotd.log.interface import LogSettings
 from polyglotd.log.segments import open_segments
 from polyglotd.model import App, PolicyOverride, SigningSecret, now_us
 from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
+from polyglotd.processing import open_processor_beside
 from polyglotd.processor import forgetting
-from polyglotd.processor.pipeline import Processor
 from polyglotd.store.sqlite.events import open_sqlite_events
 from polyglotd.store.sqlite.registry import SqliteRegistry, open_sqlite_registry
+from polyglotd.stores import Stores
 
 PATIENCE_S = 5.0
 
@@ -101,10 +102,9 @@ async def open_node(data: Path) -> AsyncIterator[Node]:
         open_sqlite_registry(data / "registry.db") as registry,
         open_sqlite_events(data / "events.db") as store,
         open_memory_broker() as broker,
+        open_processor_beside(log, Stores(kind="sqlite", registry=registry, events=store), {}) as processor,
         trio.open_nursery() as nursery,
     ):
-        position = await store.cursor(log.id)
-        processor = Processor(log.id, log.reader(STORE_READER, position), store, registry, {}, position)
         await nursery.start(processor.run)
         plane = AsgiPlane(log, PlaneSettings(port=0, close_s=0.05))
         gateway = Gateway(

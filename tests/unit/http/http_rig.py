@@ -28,6 +28,7 @@ from polyglotd.gateway.settings import GatewaySettings
 from polyglotd.model import ALL_SCOPES, App, Limits, SigningSecret, now_us
 from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
+from polyglotd.processor.pipeline import ProcessorHealth
 
 APP = "demo"
 ROOM = "/apps/demo/channels/room:lobby"
@@ -212,7 +213,12 @@ def make_scope(
 
 @asynccontextmanager
 async def open_http_rig(
-    *, examples: Path | None = None, metrics_public: bool = False, kinds: Any = None, **settings: Any
+    *,
+    examples: Path | None = None,
+    metrics_public: bool = False,
+    processor: ProcessorHealth | None = None,
+    kinds: Any = None,
+    **settings: Any,
 ) -> AsyncIterator[HttpRig]:
     log, store, registry = MemoryLog(), MemoryStore(), MemoryRegistry()
     gateway_settings = GatewaySettings(kinds=kinds or {}, **settings)
@@ -233,6 +239,7 @@ async def open_http_rig(
         metrics_public=metrics_public,
         parts={"log": "segments", "store": "sqlite"},
         plane_why="it was asked for",
+        processor=lambda: processor,
         examples=None
         if examples is None
         else ExamplePages(examples, {"phoenix.mjs": examples / "phoenix-client.mjs"}),

@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from http_rig import JSON, MESSAGE, ROOM, HttpRig, open_http_rig
@@ -14,6 +15,7 @@ from polyglotd.gateway.http.api import ROUTES
 from polyglotd.gateway.http.body import BYTES_PER_S_MIN, DEADLINE_S, read_body
 from polyglotd.gateway.http.faults import BodyTimeout
 from polyglotd.gateway.http.http1 import HEAD_BYTES_MAX
+from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,27 @@ async def test_a_log_that_failed_is_seen_in_health_and_ready(rig: HttpRig) -> No
     assert (health.status, health.json["checks"]["log"]) == (503, "fsync failed")
     assert (await rig.call("GET", "/health")).json == {"status": "degraded"}
     assert (await rig.call("GET", "/alive")).status == 200
+
+
+async def test_health_says_how_far_each_stage_of_the_processor_is_and_what_it_waits_for() -> None:
+    store = StageHealth(
+        position=9_000, events_total=90, failures_total=0, set_aside_total=0, lag_events=0, lag_bytes=0, lag_s=0.0,
+        waiting_for=None,
+    )  # fmt: skip
+    stuck = msgspec.structs.replace(store, lag_events=7, lag_bytes=800, lag_s=60.25, waiting_for="the disk is full")
+    processor = ProcessorHealth(stages={"store": store, "rollups": stuck}, pruned_total=0)
+    async with open_http_rig(processor=processor) as rig:
+        answer = await rig.call("GET", "/health", operator=True)
+        assert answer.status == 200  # clients are served, events wait in the log
+        assert answer.json["status"] == "degraded"
+        assert answer.json["checks"]["processor: store"] == "ok"
+        assert answer.json["checks"]["processor: rollups"] == "waits: the disk is full"
+        assert answer.json["processor"]["stages"]["rollups"] == {
+            "lag_events": 7, "lag_bytes": 800, "lag_s": 60.25, "waiting_for": "the disk is full", "set_aside": 0,
+            "failures": 0,
+        }  # fmt: skip
+        assert (await rig.call("GET", "/health")).json == {"status": "degraded"}
+        assert (await rig.call("GET", "/ready")).status == 200
 
 
 async def test_metrics_are_for_operators_unless_they_are_public(rig: HttpRig) -> None:

@@ -1,6 +1,7 @@
 """Retention by policy, the erasing of deleted apps, and the processor as a whole."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,14 @@ from polyglotd.model import (
     SigningSecret,
     Unavailable,
 )
+from polyglotd.processing import open_processor_beside
 from polyglotd.processor import forgetting, retention
 from polyglotd.processor.forgetting import Forgetting
-from polyglotd.processor.pipeline import Processor
 from polyglotd.processor.retention import Retention
 from polyglotd.store.interface import EventStore, HistoryQuery
 from polyglotd.store.sqlite.events import SqliteEventStore, open_sqlite_events
 from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.stores import Stores
 
 NOW_US = 1_795_508_130_000_000
 DAY_US = 86_400 * 1_000_000
@@ -204,13 +206,15 @@ async def test_the_processor_is_caught_up_with_a_log_that_holds_nothing_yet(
     async with (
         open_segments(tmp_path / "log", LogSettings()) as log,
         open_sqlite_registry(tmp_path / "registry.db") as registry,
+        AsyncExitStack() as processing,
         trio.open_nursery() as nursery,
     ):
-        processor = Processor(log.id, log.reader(STORE_READER, 0), store, registry, {}, 0)
+        stores = Stores(kind="sqlite", registry=registry, events=store)
+        processor = await processing.enter_async_context(open_processor_beside(log, stores, {}))
         await nursery.start(processor.run)
         with trio.fail_after(5):
             await processor.caught_up(log.end)
-        assert processor.health().lag_bytes == 0
+        assert processor.health().stages[STORE_READER].lag_bytes == 0
         nursery.cancel_scope.cancel()
 
 
@@ -222,6 +226,7 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
     async with (
         open_segments(tmp_path / "log", LogSettings()) as log,
         open_sqlite_registry(tmp_path / "registry.db") as registry,
+        AsyncExitStack() as processing,
         trio.open_nursery() as nursery,
     ):
         for app_id in ("app", "gone"):
@@ -229,14 +234,15 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
         log.append([event(1, ts_us=1), event(2), event(1, app_id="gone")])
         await registry.delete_app("gone", NOW_US)
         log.forget_app("gone")
-        processor = Processor(log.id, log.reader(STORE_READER, 0), store, registry, {}, 0)
-        assert processor.health().lag_bytes == log.end
+        stores = Stores(kind="sqlite", registry=registry, events=store)
+        processor = await processing.enter_async_context(open_processor_beside(log, stores, {}))
+        assert processor.health().stages[STORE_READER].lag_bytes == log.end
         await nursery.start(processor.run)
         with trio.fail_after(5):
             await processor.caught_up(log.end)
             while processor.health().pruned_total < 1 or await registry.deleted_apps():
                 await trio.sleep(0.002)
-        health = processor.health()
+        health = processor.health().stages[STORE_READER]
         assert (health.events_total, health.lag_bytes, health.lag_s, health.waiting_for) == (3, 0, 0, None)
         page = await store.history(HistoryQuery(app_id="app", channel="room:lobby", epoch=EPOCH))
         assert [e.seq for e in page.events] == [2]

@@ -8,9 +8,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from polyglotd.gateway.requests import AppCounts
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
-from polyglotd.processor.pipeline import ProcessorHealth
+from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
 from polyglotd.store.interface import StoreStats
 from polyglotd.telemetry.metrics import APPS_MAX, MetricsPage, Snapshot
+
+STAGE = StageHealth(
+    position=1, events_total=9, failures_total=2, set_aside_total=1, lag_events=7, lag_bytes=800, lag_s=1.5,
+    waiting_for=None,
+)  # fmt: skip
 
 
 def samples(snapshot: Snapshot) -> dict[str, float]:
@@ -72,7 +77,7 @@ def test_names_and_units_are_prometheus_own() -> None:
         plane=PlaneCounters(),
         log=LogStats(end=0, unread_bytes=0, bytes_max=0, segments=0, channels=0, readers={}, failed=None),
         store=StoreStats(file_bytes=0, wal_bytes=0, set_aside=0),
-        processor=ProcessorHealth(1, 2, 3, 4, 5, 6.5, None),
+        processor=ProcessorHealth(stages={"store": STAGE}, pruned_total=1),
         apps={"a": AppCounts(1, 1)},
     )
     page = MetricsPage(lambda: everything, release="1", parts={}).render().decode()
@@ -82,14 +87,17 @@ def test_names_and_units_are_prometheus_own() -> None:
         assert all(sample.name.endswith("_total") for sample in family.samples) or family.type != "counter"
 
 
-def test_a_processor_in_this_process_shows_what_it_did() -> None:
-    health = ProcessorHealth(
-        events_total=9, failures_total=2, set_aside_total=1, pruned_total=4, lag_bytes=0, lag_s=1.5, waiting_for=None
-    )
-    shown = samples(Snapshot(processor=health))
-    names = ("stored_events_total", "store_write_failures_total", "set_aside_events_total", "pruned_events_total")
-    assert [shown[f"polyglot_{name}"] for name in names] == [9, 2, 1, 4]
-    assert shown["polyglot_store_lag_seconds"] == 1.5
+def test_each_stage_of_the_processor_shows_what_it_did_and_how_far_it_is_behind() -> None:
+    stuck = msgspec.structs.replace(STAGE, waiting_for="the disk is full")
+    shown = samples(Snapshot(processor=ProcessorHealth(stages={"store": STAGE, "rollups": stuck}, pruned_total=4)))
+    assert shown["polyglot_pruned_events_total"] == 4
+    expected = {
+        "events_total": 9, "failures_total": 2, "set_aside_total": 1, "lag_events": 7, "lag_bytes": 800,
+        "lag_seconds": 1.5,
+    }  # fmt: skip
+    for stage in ("store", "rollups"):
+        assert {name: shown[f"polyglot_stage_{name}{{{stage}}}"] for name in expected} == expected
+    assert (shown["polyglot_stage_waiting{store}"], shown["polyglot_stage_waiting{rollups}"]) == (0, 1)
 
 
 def test_the_process_itself_is_shown() -> None:

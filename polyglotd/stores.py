@@ -1,0 +1,43 @@
+"""Which stores the settings name: opened together, repaired and migrated where need be.
+
+Part of the composition root. A new kind of store is a field of `Stores` and a line in `open_stores`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyglotd.config import SQLITE_URL_PREFIX, Settings
+from polyglotd.store.interface import EventStore, Registry
+from polyglotd.store.sqlite.events import open_sqlite_events
+from polyglotd.store.sqlite.registry import open_sqlite_registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """All that outlives the log. `kind`: what `/health` calls it."""
+
+    kind: str
+    registry: Registry
+    events: EventStore
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Raises `StoreFault`."""
+    async with (
+        open_sqlite_registry(registry_path(settings)) as registry,
+        open_sqlite_events(events_path(settings)) as events,
+    ):
+        yield Stores(kind="sqlite", registry=registry, events=events)
+
+
+def registry_path(settings: Settings) -> Path:
+    return Path(settings.data.dir) / "registry.db"
+
+
+def events_path(settings: Settings) -> Path:
+    """The event store's file."""
+    url = settings.store.url
+    return Path(url.removeprefix(SQLITE_URL_PREFIX)) if url else Path(settings.data.dir) / "events.db"
