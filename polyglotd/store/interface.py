@@ -9,6 +9,9 @@ from polyglotd.log.interface import ReadRecord
 from polyglotd.model import (
     ApiKey,
     App,
+    Endpoint,
+    EndpointPatch,
+    EndpointSecret,
     Event,
     LimitsPatch,
     PolicyOverride,
@@ -133,7 +136,7 @@ class RecordRefused(Exception):
 class Registry(Protocol):
     """Apps, credentials, revocations. One writer at a time; every change is durable when the call returns.
 
-    Raises `NotFound` for an app, key or secret that is not there, `Conflict` for one that is there already,
+    Raises `NotFound` for an app, key, secret or endpoint that is not there, `Conflict` for one that is there already,
     `Unavailable` where the database can't be read or written now. Cancelled: it is done or it is not.
     Other processes may change it: `version` rises with every change.
     """
@@ -185,6 +188,24 @@ class Registry(Protocol):
         """Newest first, revoked ones too."""
 
     async def revoke_secret(self, app_id: str, secret_id: str, at_us: int) -> None: ...
+
+    async def add_webhook(self, endpoint: Endpoint, at_most: int) -> None:
+        """Raises `Conflict` where the app has `at_most` endpoints already."""
+
+    async def webhooks(self, app_id: str) -> Sequence[Endpoint]:
+        """The app's endpoints, oldest first, disabled ones too."""
+
+    async def all_webhooks(self) -> Sequence[Endpoint]:
+        """Every app's, by app: for who matches what happens against them."""
+
+    async def change_webhook(self, app_id: str, endpoint_id: str, patch: EndpointPatch) -> Endpoint: ...
+
+    async def set_webhook_secrets(
+        self, app_id: str, endpoint_id: str, before: Sequence[EndpointSecret], now: Sequence[EndpointSecret]
+    ) -> Endpoint:
+        """Replace the secrets. Raises `Conflict`, with nothing changed, where they are not `before` any more."""
+
+    async def remove_webhook(self, app_id: str, endpoint_id: str) -> None: ...
 
     async def revoke(
         self, app_id: str, what: RevocationSubject, subject: str, at_us: int, keep_until_us: int

@@ -14,6 +14,9 @@ from polyglotd.model import (
     ApiKey,
     App,
     Conflict,
+    Endpoint,
+    EndpointPatch,
+    EndpointSecret,
     Invalid,
     Limits,
     LimitsPatch,
@@ -338,3 +341,87 @@ async def test_the_version_rises_with_every_change_also_of_another_process(open_
         versions.append(await two.version())
         assert versions == sorted(set(versions))
         assert await one.version() == versions[-1]
+
+
+# --- webhooks ---
+
+
+def endpoint(endpoint_id: str = "whe_1", app_id: str = "chat", **fields: object) -> Endpoint:
+    values: dict[str, object] = {
+        "url": "https://hooks.example.com/polyglot?x=%20",
+        "types": ("event.published", "member.joined"),
+        "secrets": (EndpointSecret("whsec_new"), EndpointSecret("whsec_old", NOW + 9)),
+        "created_us": NOW,
+        "channels": ("room:*", "post:1"),
+        "event_types": ("message",),
+        "name": "Chat \U0001f600",
+    }
+    return Endpoint(endpoint_id=endpoint_id, app_id=app_id, **(values | fields))  # type: ignore[arg-type]
+
+
+async def test_a_webhook_is_there_after_a_restart_as_it_was_added(open_registry: OpenRegistry) -> None:
+    async with open_registry() as registry:
+        await create(registry, "chat", "other")
+        await registry.add_webhook(endpoint(), 2)
+        await registry.add_webhook(endpoint("whe_0", created_us=NOW + 1, channels=(), event_types=()), 2)
+        await registry.add_webhook(endpoint("whe_2", "other"), 2)
+    async with open_registry() as registry:
+        assert [one.endpoint_id for one in await registry.webhooks("chat")] == ["whe_1", "whe_0"]
+        assert (await registry.webhooks("chat"))[0] == endpoint()
+        assert [one.app_id for one in await registry.all_webhooks()] == ["chat", "chat", "other"]
+        with pytest.raises(NotFound):
+            await registry.webhooks("nobody")
+
+
+async def test_an_app_has_so_many_webhooks_at_most_and_an_id_is_taken_once(registry: Registry) -> None:
+    await create(registry, "chat", "other")
+    await registry.add_webhook(endpoint(), 1)
+    with pytest.raises(Conflict):
+        await registry.add_webhook(endpoint("whe_2"), 1)
+    with pytest.raises(Conflict):
+        await registry.add_webhook(endpoint("whe_1", "other"), 1)
+    with pytest.raises(NotFound):
+        await registry.add_webhook(endpoint("whe_3", "nobody"), 1)
+    assert len(await registry.all_webhooks()) == 1
+
+
+async def test_a_change_of_a_webhook_leaves_what_it_does_not_name(registry: Registry) -> None:
+    await create(registry, "chat", "other")
+    await registry.add_webhook(endpoint(), 9)
+    version = await registry.version()
+    changed = await registry.change_webhook(
+        "chat", "whe_1", EndpointPatch(enabled=False, disabled_why="it answered 410", channels=())
+    )
+    assert changed == endpoint(enabled=False, disabled_why="it answered 410", channels=())
+    assert await registry.webhooks("chat") == [changed]
+    assert await registry.version() > version
+    changed = await registry.change_webhook("chat", "whe_1", EndpointPatch(enabled=True, disabled_why=None))
+    assert changed == endpoint(channels=())
+    with pytest.raises(NotFound):
+        await registry.change_webhook("other", "whe_1", EndpointPatch(name="x"))
+
+
+async def test_secrets_of_a_webhook_are_replaced_unless_somebody_else_did(registry: Registry) -> None:
+    await create(registry, "chat", "other")
+    await registry.add_webhook(endpoint(), 9)
+    now = (EndpointSecret("whsec_newest"), EndpointSecret("whsec_new", NOW + 5))
+    assert (await registry.set_webhook_secrets("chat", "whe_1", endpoint().secrets, now)).secrets == now
+    with pytest.raises(Conflict):
+        await registry.set_webhook_secrets("chat", "whe_1", endpoint().secrets, ())
+    with pytest.raises(NotFound):
+        await registry.set_webhook_secrets("other", "whe_1", now, now)
+    assert (await registry.webhooks("chat"))[0].secrets == now
+
+
+async def test_a_removed_webhook_is_gone_and_a_deleted_app_takes_its_own_with_it(registry: Registry) -> None:
+    await create(registry, "chat", "other")
+    for one in (endpoint(), endpoint("whe_2"), endpoint("whe_3", "other")):
+        await registry.add_webhook(one, 9)
+    with pytest.raises(NotFound):
+        await registry.remove_webhook("other", "whe_1")
+    await registry.remove_webhook("chat", "whe_1")
+    with pytest.raises(NotFound):
+        await registry.remove_webhook("chat", "whe_1")
+    assert [one.endpoint_id for one in await registry.webhooks("chat")] == ["whe_2"]
+    await registry.delete_app("chat", NOW)
+    assert [one.endpoint_id for one in await registry.all_webhooks()] == ["whe_3"]

@@ -46,6 +46,7 @@ class Schema:
 
 EVENTS = Schema("events", 0x506C6745)  # "PlgE"
 REGISTRY = Schema("registry", 0x506C6752)  # "PlgR"
+WEBHOOKS = Schema("webhooks", 0x506C6757)  # "PlgW"
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -16,6 +16,9 @@ import trio
 from polyglotd.model import (
     ApiKey,
     App,
+    Endpoint,
+    EndpointPatch,
+    EndpointSecret,
     LimitsPatch,
     PolicyOverride,
     Revocation,
@@ -23,6 +26,7 @@ from polyglotd.model import (
     SigningSecret,
 )
 from polyglotd.store.sqlite import registry_tables as tables
+from polyglotd.store.sqlite import registry_webhooks as webhooks
 from polyglotd.store.sqlite.files import REGISTRY, connect, migrate, sqlite_errors
 from polyglotd.store.sqlite.read_pool import ReadPool
 
@@ -130,6 +134,28 @@ class SqliteRegistry:
 
     async def revoke_secret(self, app_id: str, secret_id: str, at_us: int) -> None:
         await self._write(lambda c: tables.revoke_secret(c, app_id, secret_id, at_us))
+
+    # --- webhooks ---
+
+    async def add_webhook(self, endpoint: Endpoint, at_most: int) -> None:
+        await self._write(lambda c: webhooks.add(c, endpoint, at_most))
+
+    async def webhooks(self, app_id: str) -> Sequence[Endpoint]:
+        return await self._read(lambda c: webhooks.read_of_app(c, app_id))
+
+    async def all_webhooks(self) -> Sequence[Endpoint]:
+        return await self._read(webhooks.read_all)
+
+    async def change_webhook(self, app_id: str, endpoint_id: str, patch: EndpointPatch) -> Endpoint:
+        return await self._write(lambda c: webhooks.change(c, app_id, endpoint_id, patch))
+
+    async def set_webhook_secrets(
+        self, app_id: str, endpoint_id: str, before: Sequence[EndpointSecret], now: Sequence[EndpointSecret]
+    ) -> Endpoint:
+        return await self._write(lambda c: webhooks.set_secrets(c, app_id, endpoint_id, before, now))
+
+    async def remove_webhook(self, app_id: str, endpoint_id: str) -> None:
+        await self._write(lambda c: webhooks.remove(c, app_id, endpoint_id))
 
     # --- revocations and admin tokens ---
 
