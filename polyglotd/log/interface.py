@@ -38,6 +38,24 @@ class Meter(msgspec.Struct, frozen=True, array_like=True):
     connections_peak: int
 
 
+PresenceWhat = Literal["unconfirmed", "settled", "occupied", "vacated", "joined", "left"]
+
+
+class PresenceChanged(msgspec.Struct, frozen=True, array_like=True):
+    """Who is where, for webhooks: written for apps that have an endpoint which wants to know.
+
+    occupied, vacated: the channel has its first member, or none any more. joined, left: the user. After `unconfirmed`
+    (an empty app: of every app) what was said before holds only so far as it is said again until `settled`: a gateway
+    has begun, or has begun to watch the app.
+    """
+
+    what: PresenceWhat
+    app_id: str
+    channel: str
+    user_id: str
+    ts_us: int
+
+
 class EpochBegun(msgspec.Struct, frozen=True, array_like=True):
     """A channel's past was given up: it went on at seq 0 of this epoch."""
 
@@ -70,10 +88,10 @@ class AppendedRun(msgspec.Struct, frozen=True, array_like=True):
     ids_given: bool  # some of them have a publisher's own id
 
 
-LogRecord = Event | Meter
+LogRecord = Event | Meter | PresenceChanged
 """What a plane appends."""
 
-ReadRecord = Event | Meter | EpochBegun | AppForgotten
+ReadRecord = Event | Meter | EpochBegun | AppForgotten | PresenceChanged
 """What a reader finds."""
 
 

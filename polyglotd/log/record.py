@@ -8,18 +8,18 @@ Called by `segments` (which writes), `replay` and `segment_reader` (which read).
 
 import struct
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from google_crc32c import value as crc32c
 
-from polyglotd.log.interface import AppForgotten, EpochBegun, Meter, ReadRecord
+from polyglotd.log.interface import AppForgotten, EpochBegun, Meter, PresenceChanged, PresenceWhat, ReadRecord
 from polyglotd.model import Event
 
 FORMAT_VERSION = 1
 BODY_BYTES_MAX = 16 << 20  # a payload has at most 8 MiB; a longer length is no length
 SKIPPABLE_TYPE_MIN = 128  # an unknown type from here on may be passed over
 
-SEGMENT, EVENT, METER, EPOCH_BEGUN, APP_FORGOTTEN = range(5)
+SEGMENT, EVENT, METER, EPOCH_BEGUN, APP_FORGOTTEN, PRESENCE = range(6)
 ID_GIVEN = 1  # flag of an event: the id is the publisher's own
 
 FRAME = struct.Struct("<II")
@@ -35,6 +35,8 @@ _SEGMENT_BODY = struct.Struct("<BBQQBB")
 _METER_BODY = struct.Struct("<BBQQQQQ")
 _EPOCH_BODY = struct.Struct("<BBBB")
 _FORGOTTEN_BODY = struct.Struct("<BBB")
+_PRESENCE_BODY = struct.Struct("<BBBBBQ")
+_PRESENCE_WHATS: tuple[PresenceWhat, ...] = get_args(PresenceWhat)  # by their code
 
 
 class BadRecord(Exception):
@@ -111,6 +113,12 @@ def encode_app_forgotten(record: AppForgotten) -> bytes:
     return _framed(_FORGOTTEN_BODY.pack(APP_FORGOTTEN, len(app), len(epoch)) + app + epoch)
 
 
+def encode_presence(record: PresenceChanged) -> bytes:
+    texts = (record.app_id.encode(), record.channel.encode(), record.user_id.encode())
+    code = _PRESENCE_WHATS.index(record.what)
+    return _framed(_PRESENCE_BODY.pack(PRESENCE, code, *map(len, texts), record.ts_us) + b"".join(texts))
+
+
 def encode_segment_head(head: SegmentHead) -> bytes:
     log_id, renewed = head.log_id.encode(), head.renewed.encode()
     sizes = len(log_id), len(renewed)
@@ -162,6 +170,10 @@ def _decode(buffer: bytes, offset: int, end: int) -> ReadRecord | SegmentHead | 
         _, *sizes = _FORGOTTEN_BODY.unpack_from(buffer, body)
         texts, _ = _texts(buffer, body + _FORGOTTEN_BODY.size, end, *sizes)
         return AppForgotten(*texts)
+    if kind == PRESENCE:
+        _, code, *sizes, ts_us = _PRESENCE_BODY.unpack_from(buffer, body)
+        (app_id, channel, user_id), _ = _texts(buffer, body + _PRESENCE_BODY.size, end, *sizes)
+        return PresenceChanged(_PRESENCE_WHATS[code], app_id, channel, user_id, ts_us)
     if kind == SEGMENT:
         version = buffer[body + 1]
         if version != FORMAT_VERSION:

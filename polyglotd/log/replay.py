@@ -32,7 +32,7 @@ _OTHER_BODY_MAX = 4096  # records that are no events are names and counts
 _EVENT_BODY_MIN = EVENT_HEAD_BYTES - FRAME_BYTES
 _UNSEEN = ChannelState("", "", "", 0, 0)
 # Where a record may begin: a length from 1 to 16 MiB (little-endian, not 0), any checksum, a type of ours.
-_CANDIDATE = re.compile(rb"(?=(?:[^\x00]..|.[^\x00].|..[^\x00])\x00....[\x00-\x04])", re.DOTALL)
+_CANDIDATE = re.compile(rb"(?=(?:[^\x00]..|.[^\x00].|..[^\x00])\x00....[\x00-\x07])", re.DOTALL)
 
 
 class Replay:

@@ -22,6 +22,7 @@ from polyglotd.log.interface import (
     LogRecord,
     LogSettings,
     LogStats,
+    Meter,
     RecentId,
 )
 from polyglotd.log.mark import Left, boot_id
@@ -33,6 +34,7 @@ from polyglotd.log.record import (
     encode_epoch_begun,
     encode_event_record,
     encode_meter,
+    encode_presence,
 )
 from polyglotd.log.replay import Replay
 from polyglotd.log.segment_files import read_head
@@ -124,7 +126,7 @@ class SegmentLog:
                         ids.append((state, size, size + len(part), record.ts_us))
                 else:
                     assert not isinstance(record, Event)
-                    part = encode_meter(record)
+                    part = encode_meter(record) if isinstance(record, Meter) else encode_presence(record)
                 parts.append(part)
                 size += len(part)
             position = self._writer.write(b"".join(parts), bounded=bool(runs))

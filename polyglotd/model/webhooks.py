@@ -5,6 +5,7 @@ item is one thing that happened to an app; a message is a POST of some of them (
 """
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal, get_args
 
 import msgspec
@@ -69,13 +70,16 @@ class EndpointPatch(msgspec.Struct, frozen=True, kw_only=True):
 # --- the JSON of items ---
 
 
-def item_id(log_id: str, position: int, nth: int = 0) -> str:
-    """What a receiver knows an item by: the same whenever the same record of the log is read again. `nth`: of the
-    items that one record brought about."""
-    return f"item_{log_id}_{position}" + (f"_{nth}" if nth else "")
+def item_id(*what: str | int) -> str:
+    """What a receiver knows an item by: the same whenever the same thing is read again from the log."""
+    return "item_" + blake2b("\0".join(map(str, what)).encode(), digest_size=12).hexdigest()
 
 
-def published_item(id_: str, event: Event) -> bytes:
+def published_item(event: Event) -> bytes:
+    return _event_item(item_id(event.app_id, event.channel, event.epoch, event.seq), event)
+
+
+def _event_item(id_: str, event: Event) -> bytes:
     return b'{"id":"%b","type":"event.published","epoch":%b,"event":%b}' % (
         id_.encode(),
         _encode_str(event.epoch),
@@ -86,13 +90,12 @@ def published_item(id_: str, event: Event) -> bytes:
 def erased_item(id_: str, event: Event) -> bytes:
     """What takes the place of an event that was erased before it was sent: as its tombstone in history."""
     tombstone = msgspec.structs.replace(event, type="erased", data=b"null", user_id=None)
-    return published_item(id_, tombstone)
+    return _event_item(id_, tombstone)
 
 
-def channel_item(
-    id_: str, type_: WebhookType, app_id: str, channel: str, ts_us: int, user_id: str | None = None
-) -> bytes:
+def channel_item(type_: WebhookType, app_id: str, channel: str, ts_us: int, user_id: str | None = None) -> bytes:
     """Of `channel.occupied` and `channel.vacated`; with a user, of `member.joined` and `member.left`."""
+    id_ = item_id(type_, app_id, channel, user_id or "", ts_us)
     return b'{"id":"%b","type":"%b","app_id":%b,"channel":%b,%b"timestamp":"%b"}' % (
         id_.encode(),
         type_.encode(),

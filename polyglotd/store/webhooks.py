@@ -14,6 +14,8 @@ from typing import Protocol
 
 import msgspec
 
+from polyglotd.store.interface import SetAside
+
 Runs = tuple[tuple[int, int], ...]
 """Item numbers, as first and last of those that follow each other."""
 
@@ -65,6 +67,7 @@ class Appended(msgspec.Struct, frozen=True, kw_only=True):
     forgotten: Collection[str] = ()
     present: Sequence[PresentStep] = ()
     generations: Mapping[str, int] = {}
+    set_aside: Sequence[SetAside] = ()  # records that can't be queued: for people to look at
 
 
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):

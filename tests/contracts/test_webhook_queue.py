@@ -43,7 +43,7 @@ def item(seq: int = 1, *, app_id: str = "chat", channel: str = "room:a", user_id
         app_id=app_id,
         type="event.published",
         ts_us=event.ts_us,
-        body=published_item(item_id(LOG, seq), event),
+        body=published_item(event),
         channel=channel,
         event_type="message",
         epoch="ep",
@@ -299,7 +299,7 @@ async def test_an_erased_event_is_a_tombstone_wherever_it_waits(queue: WebhookQu
     whole, erased = json.loads(content)["data"]
     assert whole["event"]["data"] == {"n": "\0 é"}
     assert erased == {
-        "id": item_id(LOG, 2),
+        "id": item_id("chat", "room:a", "ep", 2),
         "type": "event.published",
         "epoch": "ep",
         "event": {
@@ -325,7 +325,7 @@ async def test_a_users_events_and_name_are_erased(queue: WebhookQueue) -> None:
         ts_us=NOW,
         channel="room:a",
         user_id="ann",
-        body=channel_item("item_x", "member.joined", "chat", "room:a", NOW, "ann"),
+        body=channel_item("member.joined", "chat", "room:a", NOW, "ann"),
     )
     items = [item(1), item(2, user_id="bob"), came]
     await queue.append(LOG, 1, Appended(items=items, present=[PresentStep("chat", "room:a", "ann", 1)]))

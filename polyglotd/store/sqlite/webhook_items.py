@@ -9,10 +9,12 @@ import msgspec
 
 from polyglotd.model import Event
 from polyglotd.model.webhooks import erased_item
+from polyglotd.store.interface import SetAside
 from polyglotd.store.webhooks import Appended, Item, Presences, QueuedItem, Runs
 
 APP_SHIFT = 40  # see the migration
 DEAD_LETTER_KEPT_US = 7 * 86_400 * 1_000_000
+SET_ASIDE_MAX = 10_000  # the newest are kept
 SWEPT_MAX = 20_000  # items removed in one transaction: some tens of ms in which nobody else writes
 
 _COLUMNS = "item_no, type, channel, event_type, epoch, seq, user_id, ts_us, at_us, size, body"
@@ -67,10 +69,21 @@ def append(
             connection.execute("INSERT OR REPLACE INTO present VALUES (?, ?, ?, ?)", (*key, step.generation))
     for generation in batch.generations.items():
         connection.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", generation)
+    for refused in batch.set_aside:
+        _set_aside(connection, log_id, end, refused, now_us)
     connection.execute(
         "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (log_id) DO UPDATE SET position = excluded.position",
         (log_id, end),
     )
+
+
+def _set_aside(connection: sqlite3.Connection, log_id: str, end: int, refused: SetAside, now_us: int) -> None:
+    record = {"record": type(refused.record).__name__} | msgspec.structs.asdict(refused.record)
+    (number,) = connection.execute(
+        "INSERT INTO set_aside (log_id, batch_end, at_us, why, record) VALUES (?, ?, ?, ?, ?) RETURNING set_aside_no",
+        (log_id, end, now_us, refused.why, msgspec.json.encode(record).decode()),
+    ).fetchone()
+    connection.execute("DELETE FROM set_aside WHERE set_aside_no <= ?", (number - SET_ASIDE_MAX,))
 
 
 def _append(

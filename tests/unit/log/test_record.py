@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglotd.log.interface import AppForgotten, EpochBegun, Meter
+from polyglotd.log.interface import AppForgotten, EpochBegun, Meter, PresenceChanged
 from polyglotd.log.record import (
     FRAME_BYTES,
     ID_GIVEN,
@@ -22,6 +22,7 @@ from polyglotd.log.record import (
     encode_epoch_begun,
     encode_event_record,
     encode_meter,
+    encode_presence,
     encode_segment_head,
     split_key,
 )
@@ -46,6 +47,8 @@ def record_of(vector: dict[str, Any]) -> object:
             return EpochBegun(**fields)
         case "app_forgotten":
             return AppForgotten(**fields)
+        case "presence":
+            return PresenceChanged(**fields)
         case "segment_head":
             return SegmentHead(**fields)
         case _:
@@ -62,6 +65,8 @@ def encoded(record: object) -> bytes:
             return encode_epoch_begun(record)
         case AppForgotten():
             return encode_app_forgotten(record)
+        case PresenceChanged():
+            return encode_presence(record)
         case SegmentHead():
             return encode_segment_head(record)
     raise AssertionError(record)
@@ -109,6 +114,14 @@ others = st.one_of(
     st.builds(Meter, names, counts, counts, counts, counts, counts),
     st.builds(EpochBegun, names, names, names),
     st.builds(AppForgotten, names, names),
+    st.builds(
+        PresenceChanged,
+        st.sampled_from(("unconfirmed", "settled", "occupied", "vacated", "joined", "left")),
+        names,
+        names,
+        st.just("") | names,
+        counts,
+    ),
     st.builds(SegmentHead, counts, counts, names, st.just("") | names),
 )
 

@@ -93,6 +93,16 @@ CREATE TABLE generations (
     generation INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Records that could not be queued, for people to look at.
+CREATE TABLE set_aside (
+    set_aside_no INTEGER PRIMARY KEY AUTOINCREMENT,
+    log_id       TEXT NOT NULL,
+    batch_end    INTEGER NOT NULL,
+    at_us        INTEGER NOT NULL,
+    why          TEXT NOT NULL,
+    record       TEXT NOT NULL -- JSON; bytes in base64
+) STRICT;
+
 -- One row: rises when somebody else than the processor changes what is to be sent.
 CREATE TABLE changes (
     changes INTEGER NOT NULL
