@@ -14,7 +14,7 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default) /* all other names are hidden */
 
-#define PLG_ABI 2u /* raised when a signature, a struct or a record's layout changes */
+#define PLG_ABI 3u /* raised when a signature, a struct or a record's layout changes */
 
 enum plg_error {
   PLG_INVALID = -1, /* the caller broke the interface; `error` says how */
@@ -107,6 +107,10 @@ int plg_submit(plg_driver* driver, uint32_t loop, const void* commands, size_t s
 /* The counters of polyglotd/plane/native/counters.py as msgpack, copied. Any thread; nothing stops for it. Bytes
  * needed: where that is more than `room`, nothing was written. */
 ptrdiff_t plg_counters(plg_driver* driver, void* buffer, size_t room);
+/* What apps' events took since the last call (publish to the last byte handed to the kernel), as msgpack:
+ * [[app, [sum of µs, {bucket: events}]], ...], apps without any left out. The memory is the driver's until the next call.
+ * Bytes; PLG_SYSTEM without memory. One thread; nothing stops for it. */
+ptrdiff_t plg_take_latencies(plg_driver* driver, const void** latencies);
 /* Why a thread died; 0 bytes where all live. Any thread. */
 size_t plg_failure(const plg_driver* driver, char* text, size_t room);
 /* Close every socket, join the threads (at most 1 s), free the handle. */

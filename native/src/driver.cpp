@@ -55,6 +55,11 @@ struct plg_driver {
   void stop() {
     for (const auto& loop : loops) loop->stop();
   }
+  std::vector<LoopCounters> counted() const {
+    std::vector<LoopCounters> found;
+    for (std::size_t at = 0; at < loops.size(); ++at) found.push_back({counters[at].get(), loops[at]->cpu_us()});
+    return found;
+  }
   // Half a driver serves nobody: with one loop end all, and the daemon is told.
   void died(std::string_view why) {
     {
@@ -71,6 +76,7 @@ struct plg_driver {
   Lobby lobby;
   std::string taken;  // records that Python looks at
   std::string more;
+  std::string latencies;  // that Python looks at
   std::atomic<bool> dead{false};
   mutable std::mutex failure_mutex;
   std::string failure;
@@ -144,13 +150,20 @@ int plg_submit(plg_driver* driver, uint32_t loop, const void* commands, size_t s
 ptrdiff_t plg_counters(plg_driver* driver, void* buffer, size_t room) {
   try {
     std::string text;
-    std::vector<LoopCounters> loops;
-    for (size_t at = 0; at < driver->loops.size(); ++at) {
-      loops.push_back({driver->counters[at].get(), driver->loops[at]->cpu_us()});
-    }
-    append_counters(text, loops);
+    append_counters(text, driver->counted());
     if (text.size() <= room) std::memcpy(buffer, text.data(), text.size());
     return static_cast<ptrdiff_t>(text.size());
+  } catch (const std::exception&) {
+    return PLG_SYSTEM;
+  }
+}
+
+ptrdiff_t plg_take_latencies(plg_driver* driver, const void** latencies) {
+  try {
+    driver->latencies.clear();
+    append_latencies(driver->latencies, driver->counted());
+    *latencies = driver->latencies.data();
+    return static_cast<ptrdiff_t>(driver->latencies.size());
   } catch (const std::exception&) {
     return PLG_SYSTEM;
   }

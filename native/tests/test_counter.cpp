@@ -46,6 +46,7 @@ TEST("a time below zero counts as none") {
   CHECK_EQ(histogram.count(0), 2u);
   CHECK_EQ(histogram.count(Histogram::bucket(10)), 3u);
   CHECK_EQ(histogram.sum_us(), 30u);
+  CHECK_EQ(histogram.times(), 5u);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@ Written by admission, joins and dispatch; read by everything that acts on somebo
 A connection joins a channel once: a second join to it takes the first one's place, here as in the plane.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -115,6 +115,8 @@ class Connections:
         self._active = active
         self._table: dict[int, Connection] = {}
         self._by_name: dict[Name, Connection | dict[int, Connection]] = {}  # most users have one
+        self._counted: dict[str, int] = {}  # by app, those that are counted
+        self._peaks: dict[str, int] = {}  # of apps where that has changed: the most since `take_peaks`
         self._empty = trio.Event()
 
     def __len__(self) -> int:
@@ -127,12 +129,16 @@ class Connections:
         self._active.hold(connection.app_id)
         self._table[connection.conn] = connection
         self._index(connection)
+        if connection.counted:
+            self._set_counted(connection.app_id, self.counted(connection.app_id) + 1)
 
     def remove(self, conn: int) -> Connection | None:
         connection = self._table.pop(conn, None)
         if connection is not None:
             self._unindex(connection)
             self._active.let_go(connection.app_id)
+            if connection.counted:
+                self._set_counted(connection.app_id, self.counted(connection.app_id) - 1)
         if not self._table:
             self._empty.set()
             self._empty = trio.Event()
@@ -159,6 +165,19 @@ class Connections:
         found = self._by_name.get((app_id, "app", app_id))
         return 0 if found is None else 1 if isinstance(found, Connection) else len(found)
 
+    def counted(self, app_id: str) -> int:
+        """Of these, the ones that count against the app's `connections`."""
+        return self._counted.get(app_id, 0)
+
+    def apps(self) -> list[str]:
+        """Those with connections that count."""
+        return list(self._counted)
+
+    def take_peaks(self) -> Mapping[str, int]:
+        """Of the apps where `counted` has changed since the last call: the most that it was. One caller."""
+        taken, self._peaks = self._peaks, {}
+        return taken
+
     def of_user(self, app_id: str, user_id: str) -> list[Connection]:
         return self.named((app_id, "user", user_id))
 
@@ -168,6 +187,13 @@ class Connections:
     def named(self, name: Name) -> list[Connection]:
         found = self._by_name.get(name)
         return [] if found is None else [found] if isinstance(found, Connection) else list(found.values())
+
+    def _set_counted(self, app_id: str, now: int) -> None:
+        self._peaks[app_id] = max(self._peaks.get(app_id, 0), now, self.counted(app_id))
+        if now:
+            self._counted[app_id] = now
+        else:
+            del self._counted[app_id]
 
     def _index(self, connection: Connection) -> None:
         for name in _names(connection):

@@ -104,7 +104,7 @@ class Gateway:
         self._presence = presence = Presence(port, broker)
         self._history = History(port, topics, past)
         self._expiry = expiry = Expiry(port, connections, wall, settings.clock_leeway_s)
-        self._metering = Metering(log, connections, wall)
+        self._metering = Metering(log, plane, connections, wall)
         self._authentication = Authentication(directory, revocations, settings, wall)
         self._admission = Admission(settings, self._authentication, directory, rates, slots, connections, active)
         self._joins = Joins(port, directory, connections, topics, presence, expiry, tasks)

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from polyglotd.model import Event
+from polyglotd.model.latency import Latency
 
 STORE_READER = "store"
 """The reader that copies into the store. Where it stands decides which events `tail` still has to know."""
@@ -28,14 +29,15 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meter(msgspec.Struct, frozen=True, array_like=True):
-    """What an app did in one second with kinds that are not in the log. Written once a second per active app."""
+    """What an app did in one second that its events in the log do not say. Written for apps that did anything."""
 
     app_id: str
-    ts_us: int
-    events: int
-    bytes: int
-    deliveries: int
+    ts_us: int  # when the second began
+    events: int  # of kinds that are not in the log
+    bytes: int  # of their `data`
+    deliveries: int  # of all kinds
     connections_peak: int
+    latency: Latency = Latency()  # of all kinds
 
 
 PresenceWhat = Literal["unconfirmed", "settled", "occupied", "vacated", "joined", "left"]

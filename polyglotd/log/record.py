@@ -14,6 +14,7 @@ from google_crc32c import value as crc32c
 
 from polyglotd.log.interface import AppForgotten, EpochBegun, Meter, PresenceChanged, PresenceWhat, ReadRecord
 from polyglotd.model import Event
+from polyglotd.model.latency import Latency
 
 FORMAT_VERSION = 1
 BODY_BYTES_MAX = 16 << 20  # a payload has at most 8 MiB; a longer length is no length
@@ -33,6 +34,8 @@ KEY_OFFSET = EVENT_HEAD_BYTES - 3
 _EVENT_BODY = struct.Struct("<BBBBBQQ")
 _SEGMENT_BODY = struct.Struct("<BBQQBB")
 _METER_BODY = struct.Struct("<BBQQQQQ")
+_METER_LATENCY = struct.Struct("<QB")  # after the app: sum, and how many buckets follow
+_METER_BUCKET = struct.Struct("<BQ")
 _EPOCH_BODY = struct.Struct("<BBBB")
 _FORGOTTEN_BODY = struct.Struct("<BBB")
 _PRESENCE_BODY = struct.Struct("<BBBBBQ")
@@ -97,8 +100,11 @@ def encode_event_record(event: Event, key: bytes) -> bytes:
 def encode_meter(meter: Meter) -> bytes:
     app = meter.app_id.encode()
     counts = (meter.ts_us, meter.events, meter.bytes, meter.deliveries, meter.connections_peak)
+    latency = meter.latency
     try:
-        return _framed(_METER_BODY.pack(METER, len(app), *counts) + app)
+        tail = _METER_LATENCY.pack(latency.sum_us, len(latency.buckets))
+        tail += b"".join(_METER_BUCKET.pack(bucket, count) for bucket, count in sorted(latency.buckets.items()))
+        return _framed(_METER_BODY.pack(METER, len(app), *counts) + app + tail)
     except struct.error as error:
         raise ValueError(f"a meter does not fit its record: {error}") from error
 
@@ -159,9 +165,9 @@ def _decode(buffer: bytes, offset: int, end: int) -> ReadRecord | SegmentHead | 
     if kind == EVENT:
         return _decode_event(buffer, offset, end)
     if kind == METER:
-        _, size, ts_us, *counts = _METER_BODY.unpack_from(buffer, body)
-        (app_id,), _ = _texts(buffer, body + _METER_BODY.size, end, size)
-        return Meter(app_id, ts_us, *counts)
+        _, size, ts_us, events, size_bytes, deliveries, peak = _METER_BODY.unpack_from(buffer, body)
+        (app_id,), tail = _texts(buffer, body + _METER_BODY.size, end, size)
+        return Meter(app_id, ts_us, events, size_bytes, deliveries, peak, _meter_latency(buffer, tail, end))
     if kind == EPOCH_BEGUN:
         _, *sizes = _EPOCH_BODY.unpack_from(buffer, body)
         texts, _ = _texts(buffer, body + _EPOCH_BODY.size, end, *sizes)
@@ -206,6 +212,18 @@ def _decode_event(buffer: bytes, offset: int, end: int) -> Event:
         user_id=buffer[user_at:type_at].decode() or None,
         ts_us=head[8],
     )
+
+
+def _meter_latency(buffer: bytes, start: int, end: int) -> Latency:
+    """What follows the app: nothing, in meters of releases before."""
+    if start == end:
+        return Latency()
+    sum_us, used = _METER_LATENCY.unpack_from(buffer, start)
+    start += _METER_LATENCY.size
+    stop = start + used * _METER_BUCKET.size
+    if stop > end:
+        raise IndexError("the buckets reach beyond the record")
+    return Latency(sum_us, dict(_METER_BUCKET.iter_unpack(buffer[start:stop])))
 
 
 def _texts(buffer: bytes, start: int, end: int, *sizes: int) -> tuple[list[str], int]:

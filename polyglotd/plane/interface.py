@@ -21,13 +21,14 @@ with several threads keeps that for the commands about one app, its topics and i
 `Publish` names are of one app.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 import trio
 
 from polyglotd.model import Event, Limits, Policy
+from polyglotd.model.latency import Latency
 
 VIRTUAL_CONN_FIRST = 1 << 62
 
@@ -483,3 +484,7 @@ class Plane(Protocol):
 
     def counters(self) -> PlaneCounters:
         """A snapshot."""
+
+    def take_latencies(self) -> Mapping[str, Latency]:
+        """What apps' events took since the last call, by app: from the publish to the last byte handed to the kernel.
+        What waits for slow clients is not waited for. Apps without any are left out. One caller."""

@@ -8,14 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from polyglotd.plane.native.counters import (
-    LATENCY_BUCKETS,
-    AppTally,
-    DriverCounters,
-    Latency,
-    LoopTally,
-    upper_bound_us,
-)
+from polyglotd.model.latency import LATENCY_BUCKETS, Latency, merged, upper_bound_us
+from polyglotd.plane.native.counters import AppTally, DriverCounters, LoopTally
 
 # Two to a doubling where deliveries should be, fewer where something is wrong.
 BOUNDS_US = (
@@ -86,7 +80,7 @@ def driver_app_metrics(apps: Mapping[str, AppTally]) -> Iterator[Metric]:
     latency = HistogramMetricFamily("polyglot_app_delivery_latency_seconds", f"{_LATENCY}, by app.", labels=label)
     for app_id, tally in apps.items():
         queued.add_metric((app_id,), tally.queued_bytes)
-        _add(latency, app_id, tally.latency())
+        _add(latency, app_id, tally.latency_us)
     yield queued
     yield latency
 
@@ -101,18 +95,15 @@ def busiest(apps: Mapping[str, AppTally], how_many: int, others: str) -> dict[st
 
 
 def _sum(tallies: list[AppTally]) -> AppTally:
-    buckets: dict[int, int] = {}
-    for tally in tallies:
-        for at, count in tally.latency_us[1].items():
-            buckets[at] = buckets.get(at, 0) + count
     return AppTally(
         **{name: sum(getattr(one, name) for one in tallies) for name in (*_APP_COUNTERS, "queued_bytes")},
-        latency_us=(sum(one.latency_us[0] for one in tallies), buckets),
+        latency_us=merged(one.latency_us for one in tallies),
     )
 
 
 def _add(family: HistogramMetricFamily, label: str, latency: Latency) -> None:
     """Cumulative, as Prometheus wants it."""
-    buckets = [(str(bound), float(sum(latency.buckets[:after]))) for bound, after in _MERGED]
-    buckets.append(("+Inf", float(sum(latency.buckets))))
+    counts = [latency.buckets.get(bucket, 0) for bucket in range(LATENCY_BUCKETS)]
+    buckets = [(str(bound), float(sum(counts[:after]))) for bound, after in _MERGED]
+    buckets.append(("+Inf", float(sum(counts))))
     family.add_metric((label,), buckets, latency.sum_us / 1e6)

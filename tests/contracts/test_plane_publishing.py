@@ -13,6 +13,7 @@ from plane_client import open_client
 from plane_rig import APP, EPOCH, GENEROUS, KINDS, MAKES, Rig, event
 
 from polyglotd.model import Limits, now_us
+from polyglotd.model.latency import LATENCY_BUCKETS, lower_bound_us, upper_bound_us
 from polyglotd.plane.interface import (
     Accepted,
     Broadcast,
@@ -54,6 +55,30 @@ async def test_the_event_comes_before_the_reply_to_its_publish(open_rig: OpenRig
         published = await rig.heard(Published)
         assert (published.first_seq, published.last_seq, published.deliveries) == (1, 1, 2)
         assert (published.position > 0) == (channel == "room:a")
+
+
+@both_durabilities
+async def test_what_events_took_is_told_once_and_only_of_those_that_somebody_got(
+    open_rig: OpenRig, channel: str
+) -> None:
+    async with open_rig() as rig, open_client(rig.address) as ann:
+        await rig.publish_many(channel, 3)
+        await ann.join(channel)
+        await rig.publish_many(channel, 20)
+        await ann.events(20)
+        await rig.at_rest()
+        latencies = rig.plane.take_latencies()
+        assert list(latencies) == [APP]
+        assert latencies[APP].events == 20
+        assert set(latencies[APP].buckets) <= set(range(LATENCY_BUCKETS))
+        lowest = sum(lower_bound_us(bucket) * count for bucket, count in latencies[APP].buckets.items())
+        highest = sum(upper_bound_us(bucket) * count for bucket, count in latencies[APP].buckets.items())
+        assert lowest <= latencies[APP].sum_us <= highest
+        assert rig.plane.take_latencies() == {}
+        await rig.publish_many(channel, 1)
+        await ann.events(1)
+        await rig.at_rest()
+        assert rig.plane.take_latencies()[APP].events == 1
 
 
 @both_durabilities

@@ -23,13 +23,14 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// Times in µs, in four buckets for each doubling: read to about a tenth.
+// Times in µs, in four buckets for each doubling: read to about a tenth. polyglotd/model/latency.py has the same.
 class Histogram {
  public:
   static constexpr std::size_t kBuckets = 108;
 
   void add(std::int64_t us, std::uint64_t n = 1) {
     buckets_[bucket(us)].add(n);
+    times_.add(n);
     sum_us_.add(static_cast<std::uint64_t>(us < 0 ? 0 : us) * n);
   }
   static std::size_t bucket(std::int64_t us) {
@@ -41,10 +42,12 @@ class Histogram {
   }
   std::uint64_t count(std::size_t at) const { return buckets_[at].get(); }
   std::uint64_t sum_us() const { return sum_us_.get(); }
+  std::uint64_t times() const { return times_.get(); }  // in all buckets
 
  private:
   std::array<Counter, kBuckets> buckets_;
   Counter sum_us_;
+  Counter times_;
 };
 
 }  // namespace polyglot

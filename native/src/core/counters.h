@@ -17,6 +17,13 @@ inline constexpr std::array<std::string_view, 12> kReasons = {
     "invalid",      "forbidden",     "payload_too_large",    "rate_limited",    "quota_exceeded", "too_many_channels",
     "unauthorized", "unknown_event", "unknown_channel_kind", "unmatched topic", "unavailable",    "internal"};
 
+// What was taken of an app's latencies so far.
+struct ToldLatency {
+  std::uint64_t times = 0;
+  std::uint64_t sum_us = 0;
+  std::array<std::uint64_t, Histogram::kBuckets> counts{};
+};
+
 // What one app did.
 struct AppTally {
   explicit AppTally(std::string_view app_id) : id(app_id) {}
@@ -26,6 +33,7 @@ struct AppTally {
   Counter deliveries;
   OutboxTally outboxes;
   Histogram latency;  // publish → last byte handed to the kernel
+  mutable ToldLatency told;  // the thread's that takes latencies
 };
 
 // They are only ever added, so whoever has found one may go on reading it without the lock.

@@ -58,17 +58,19 @@ void append_refused(MsgpackWriter& out, const Loops& loops) {
   }
 }
 
+using BucketCounts = std::array<std::uint64_t, Histogram::kBuckets>;
+
+BucketCounts counts_of(const Histogram& histogram) {
+  BucketCounts counts{};
+  for (std::size_t at = 0; at < counts.size(); ++at) counts[at] = histogram.count(at);
+  return counts;
+}
+
 // Most buckets of most apps are empty: a map of those that are not.
-void append_sparse(MsgpackWriter& out, const Histogram& histogram) {
-  std::array<std::uint64_t, Histogram::kBuckets> counts{};  // copied, since they move on while they are written
-  std::size_t used = 0;
-  for (std::size_t at = 0; at < counts.size(); ++at) {
-    counts[at] = histogram.count(at);
-    used += counts[at] > 0 ? 1u : 0u;
-  }
+void append_sparse(MsgpackWriter& out, std::uint64_t sum_us, const BucketCounts& counts) {
   out.array(2);
-  out.integer(histogram.sum_us());
-  out.map(used);
+  out.integer(sum_us);
+  out.map(static_cast<std::size_t>(std::count_if(counts.begin(), counts.end(), [](auto count) { return count > 0; })));
   for (std::size_t at = 0; at < counts.size(); ++at) {
     if (counts[at] == 0) continue;
     out.integer(at);
@@ -91,7 +93,7 @@ void append_app(MsgpackWriter& out, const AppTally& app) {
     out.integer(counter->get());
   }
   out.text("latency_us");
-  append_sparse(out, app.latency);
+  append_sparse(out, app.latency.sum_us(), counts_of(app.latency));  // copied: they move on meanwhile
 }
 
 }  // namespace
@@ -159,6 +161,27 @@ void append_counters(std::string& out, const std::vector<LoopCounters>& loops) {
   }
   writer.map(apps.size());
   for (const AppTally* app : apps) append_app(writer, *app);
+}
+
+void append_latencies(std::string& out, const std::vector<LoopCounters>& loops) {
+  std::vector<const AppTally*> busy;
+  for (const LoopCounters& loop : loops) {
+    for (const AppTally* app : loop.counters->apps.all()) {
+      if (app->latency.times() != app->told.times) busy.push_back(app);
+    }
+  }
+  MsgpackWriter writer(out);
+  writer.array(busy.size());
+  for (const AppTally* app : busy) {
+    ToldLatency now{app->latency.times(), app->latency.sum_us(), {}};  // what comes now comes again next time
+    now.counts = counts_of(app->latency);
+    BucketCounts since{};
+    for (std::size_t at = 0; at < since.size(); ++at) since[at] = now.counts[at] - app->told.counts[at];
+    writer.array(2);
+    writer.text(app->id);
+    append_sparse(writer, now.sum_us - app->told.sum_us, since);
+    app->told = now;
+  }
 }
 
 }  // namespace polyglot

@@ -17,4 +17,7 @@ struct LoopCounters {
 // Sums over the loops, and of each loop what says how busy it is.
 void append_counters(std::string& out, const std::vector<LoopCounters>& loops);
 
+// What apps' events took since the last call, those apps that had any. For one thread; an app at rest costs a look.
+void append_latencies(std::string& out, const std::vector<LoopCounters>& loops);
+
 }  // namespace polyglot

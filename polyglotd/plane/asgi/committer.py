@@ -76,7 +76,7 @@ class Committer:
             if publication.topic.epoch != event.epoch:
                 publication.refuse(Unavailable("the channel began a new epoch meanwhile"))
             else:
-                self._delivery.event(publication.topic, event, publication.member, position)
+                self._delivery.event(publication, event, position)
                 publication.accept(event)
 
     def _stamp(self, batch: list[Publication]) -> list[Event]:

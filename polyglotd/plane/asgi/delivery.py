@@ -4,12 +4,16 @@ The only caller of a topic's fan-out, which is one step without an await. So tha
 of clients whose writers only had no turn yet, whoever has many events at once waits for `room_for` between them.
 """
 
+from collections.abc import Mapping
+from time import perf_counter_ns
+
 import trio
 
 from polyglotd.model import Event
+from polyglotd.model.latency import Latency, bucket_of
 from polyglotd.plane.asgi.member import Member
 from polyglotd.plane.asgi.state import PlaneState
-from polyglotd.plane.asgi.topic import FanOut, Topic
+from polyglotd.plane.asgi.topic import FanOut, Publication, Topic
 
 # What may be fanned out in one turn of the loop: half of what a member of a dropping kind keeps of a topic, and what
 # its writer sends in a turn.
@@ -26,6 +30,8 @@ class Delivery:
         self._unheard = 0  # … and that nobody did
         self._bytes = 0
         self._began = trio.Event()
+        self._under_way: list[tuple[str, int]] = []  # app, and when the event was taken: put to members, not written
+        self._latencies: dict[str, Latency] = {}
 
     async def run(self) -> None:
         """Notice that a turn is over: what is woken in one runs in the next, and so do the writers."""
@@ -33,6 +39,23 @@ class Delivery:
             await self._began.wait()
             self._began = trio.Event()
             self._events = self._unheard = self._bytes = 0
+            under_way, self._under_way = self._under_way, []
+            await trio.lowlevel.checkpoint()  # the writers run now; what comes next is behind them
+            self._note(under_way)
+
+    def take_latencies(self) -> Mapping[str, Latency]:
+        taken, self._latencies = self._latencies, {}
+        return taken
+
+    def _note(self, under_way: list[tuple[str, int]]) -> None:
+        now_ns = perf_counter_ns()
+        for app_id, taken_ns in under_way:
+            us = (now_ns - taken_ns) // 1000
+            known = self._latencies.get(app_id)
+            buckets = {} if known is None else known.buckets
+            bucket = bucket_of(us)
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+            self._latencies[app_id] = Latency(us if known is None else known.sum_us + us, buckets)
 
     def has_room_for(self, size: int) -> bool:
         """Whether so many bytes more may be fanned out in this turn."""
@@ -45,10 +68,13 @@ class Delivery:
         while not self.has_room_for(size):
             await trio.lowlevel.checkpoint()
 
-    def event(self, topic: Topic, event: Event, origin: Member | None, position: int) -> None:
+    def event(self, publication: Publication, event: Event, position: int) -> None:
         """Publish the topic's next event. `position`: the log's end after it, 0 where it is not in the log."""
-        result = topic.publish(event, origin)
+        topic = publication.topic
+        result = topic.publish(event, publication.member)
         size = len(event.data)
+        if result.deliveries:
+            self._under_way.append((topic.app_id, publication.taken_ns))
         self._state.counters.events_total += 1
         self._state.records.put_published(topic.topic, event.seq, position, size, result.deliveries)
         self._finish(result, size)

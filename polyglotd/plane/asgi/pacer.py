@@ -43,5 +43,5 @@ class Pacer:
                 self._waiting_bytes -= publication.size
                 topic = publication.topic
                 event = publication.stamped(self._state.event_ids, topic.seq + 1, topic.next_ts_us())
-                self._delivery.event(topic, event, publication.member, 0)
+                self._delivery.event(publication, event, 0)
                 publication.accept(event)

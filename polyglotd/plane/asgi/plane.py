@@ -4,13 +4,14 @@ Built by the composition root, owned by the gateway. Commands are carried out as
 one trio thread, so between two awaits nobody sees a batch half done.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 
 from polyglotd.log.interface import LogAppender
 from polyglotd.model import now_us
+from polyglotd.model.latency import Latency
 from polyglotd.plane.asgi.admission import Admission
 from polyglotd.plane.asgi.committer import Committer
 from polyglotd.plane.asgi.delivery import Delivery
@@ -101,6 +102,9 @@ class AsgiPlane:
 
     def counters(self) -> PlaneCounters:
         return self._state.snapshot()
+
+    def take_latencies(self) -> Mapping[str, Latency]:
+        return self._delivery.take_latencies()
 
     # --- apps and connections
 

@@ -147,7 +147,7 @@ class Publishing:
         event = publication.stamped(self._state.event_ids, topic.seq + 1, topic.next_ts_us())
         if publication.id is not None:
             topic.dedupe.remember(publication.user_id, publication.id, event.seq, event.ts_us)
-        self._delivery.event(topic, event, publication.member, 0)
+        self._delivery.event(publication, event, 0)
         publication.answer(Accepted(event.id, event.seq, event.ts_us, False))
 
 

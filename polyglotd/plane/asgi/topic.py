@@ -6,6 +6,7 @@ it puts a shared frame into every member's outbox, and says whose was full.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from time import perf_counter_ns
 
 import msgspec
 import trio
@@ -35,6 +36,7 @@ class Publication(msgspec.Struct, eq=False):
     member: Member | None  # who published it, where a member did
     answer: Answer
     repeats: list[Answer] = []  # the same id again meanwhile
+    taken_ns: int = msgspec.field(default_factory=perf_counter_ns)
 
     @property
     def size(self) -> int:

@@ -1,38 +1,9 @@
 """The driver's counters, as its thread has them at this moment."""
 
-from dataclasses import dataclass
-
 import msgspec
 
+from polyglotd.model.latency import Latency
 from polyglotd.plane.interface import PlaneCounters
-
-LATENCY_BUCKETS = 108
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Publish → last byte handed to the kernel, of one kind: how many took how long."""
-
-    sum_us: int
-    buckets: list[int]
-
-    def percentile_us(self, percent: float) -> float:
-        """The upper bound of the bucket that holds it; 0 where nothing was counted."""
-        total = sum(self.buckets)
-        wanted, seen = total * percent / 100, 0
-        for at, count in enumerate(self.buckets):
-            seen += count
-            if total and seen >= wanted:
-                return upper_bound_us(at)
-        return 0.0
-
-
-def upper_bound_us(bucket: int) -> float:
-    """Below it are the times of this bucket (native/src/core/counter.h: four for each doubling)."""
-    if bucket < 4:
-        return bucket + 1.0
-    width, quarter = bucket // 4 + 2, bucket % 4
-    return float((5 + quarter) << (width - 3))
 
 
 class AppTally(msgspec.Struct):
@@ -43,11 +14,7 @@ class AppTally(msgspec.Struct):
     queued_bytes: int = 0  # now
     conflated_total: int = 0
     dropped_total: int = 0
-    latency_us: tuple[int, dict[int, int]] = (0, {})  # sum, and the buckets that are not empty
-
-    def latency(self) -> Latency:
-        sum_us, used = self.latency_us
-        return Latency(sum_us, [used.get(at, 0) for at in range(LATENCY_BUCKETS)])
+    latency_us: Latency = Latency()
 
 
 class LoopTally(msgspec.Struct):
@@ -77,7 +44,8 @@ class DriverCounters(PlaneCounters):
 
     def latency(self, kind: str) -> Latency:
         sum_us, buckets = self.latency_us.get(kind, (0, []))
-        return Latency(sum_us, buckets)
+        return Latency(sum_us, {bucket: count for bucket, count in enumerate(buckets) if count})
 
 
 decode_counters = msgspec.msgpack.Decoder(DriverCounters).decode
+decode_latencies = msgspec.msgpack.Decoder(list[tuple[str, Latency]]).decode

@@ -63,6 +63,14 @@ class Driver:
                 return buffer.raw[: max(size, 0)]
             room = size
 
+    def take_latencies(self) -> bytes:
+        """msgpack: what apps' events took since the last call."""
+        latencies = c_void_p()
+        size = self._call["plg_take_latencies"](self._handle, byref(latencies))
+        if size < 0:
+            raise MemoryError("the driver has no memory for what its events took")
+        return ctypes.string_at(latencies, size)
+
     def close(self) -> None:
         """Close every socket and join the threads: a moment. Once."""
         handle, self._handle = self._handle, None

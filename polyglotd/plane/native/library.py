@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ABI = 2  # PLG_ABI of polyglot_driver.h
+ABI = 3  # PLG_ABI of polyglot_driver.h
 INSTALLED = Path(__file__).parents[1] / "_native.so"
 OVERRIDE = "POLYGLOT_NATIVE_LIBRARY"
 """For tests: another build of the library, for example with a sanitizer."""
@@ -34,6 +34,7 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "plg_take_records": (c_ssize_t, (c_void_p, POINTER(c_void_p), POINTER(c_size_t), POINTER(c_uint64))),
     "plg_submit": (c_int, (c_void_p, c_uint32, c_char_p, c_size_t)),
     "plg_counters": (c_ssize_t, (c_void_p, c_char_p, c_size_t)),
+    "plg_take_latencies": (c_ssize_t, (c_void_p, POINTER(c_void_p))),
     "plg_failure": (c_size_t, (c_void_p, c_char_p, c_size_t)),
     "plg_close": (None, (c_void_p,)),
 }

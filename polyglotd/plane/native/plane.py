@@ -8,12 +8,13 @@ appended, before the gateway hears of it.
 import ctypes
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import trio
 
 from polyglotd.log.interface import AppendedRun, RecentId
+from polyglotd.model.latency import Latency
 from polyglotd.plane.asgi.listening import listen
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import AnyCommand, AnyRecord, OpenTopic, PlaneCounters, TopicClosed
@@ -24,7 +25,7 @@ from polyglotd.plane.native.codec import (
     encode_commands,
     with_recent_ids,
 )
-from polyglotd.plane.native.counters import decode_counters
+from polyglotd.plane.native.counters import decode_counters, decode_latencies
 from polyglotd.plane.native.driver import Driver
 from polyglotd.plane.native.library import Library
 from polyglotd.plane.native.loops import Loops
@@ -75,6 +76,7 @@ class NativePlane:
         self._unsent_any = trio.Event()
         self._topics: dict[int, _Names] = {}
         self._last_counters = PlaneCounters()
+        self._last_latencies: Mapping[str, Latency] = {}
         self._over = False
         self._wake_fd = -1
 
@@ -93,6 +95,7 @@ class NativePlane:
             self._send()
             self._over = True
             self._last_counters = self.counters()
+            self._last_latencies = self.take_latencies()
             driver, self._driver = self._driver, None
             # Joins threads that end at once: nothing else runs meanwhile, so nobody calls the driver any more.
             driver.close()
@@ -137,6 +140,12 @@ class NativePlane:
         if self._driver is None:
             return self._last_counters
         return decode_counters(self._driver.counters())
+
+    def take_latencies(self) -> Mapping[str, Latency]:
+        if self._driver is None:
+            last, self._last_latencies = self._last_latencies, {}
+            return last
+        return dict(decode_latencies(self._driver.take_latencies()))
 
     # --- inside
 

@@ -4,7 +4,7 @@ Commands are carried out as they are submitted, and kept for the test to look at
 only kept: a test that wants their answer late, or never, sends it by itself with `happen`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import trio
 
 from polyglotd.log.interface import LogAppender
 from polyglotd.model import Event, EventIds, Policy, encode_event, now_us
+from polyglotd.model.latency import Latency
 from polyglotd.plane.interface import (
     VIRTUAL_CONN_FIRST,
     Accept,
@@ -85,6 +86,7 @@ class ScriptedPlane:
         self.log = log
         self.commands: list[AnyCommand] = []
         self.batches = 0
+        self.latencies: Mapping[str, Latency] = {}  # to be taken
         self.mute: set[type] = set()
         self.take_frames_max = 1000  # of a mailbox at once
         self.topics: dict[int, Topic] = {}
@@ -120,6 +122,10 @@ class ScriptedPlane:
         return PlaneCounters(
             connections=len(self.conns), subscriptions=sum(len(c.topics) for c in self.conns.values())
         )
+
+    def take_latencies(self) -> Mapping[str, Latency]:
+        taken, self.latencies = self.latencies, {}
+        return taken
 
     # --- what a test sees ---
 

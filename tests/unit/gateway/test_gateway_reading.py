@@ -12,6 +12,7 @@ from polyglotd.gateway.callers import Caller, Credentials
 from polyglotd.gateway.requests import HistoryRequest, SignalRequest
 from polyglotd.log.interface import ChannelHead
 from polyglotd.model import Forbidden, Invalid, NotFound, Scope, Unauthorized, UnknownChannelKind
+from polyglotd.model.latency import Latency
 from polyglotd.store.interface import Usage
 
 
@@ -145,7 +146,7 @@ async def test_usage_adds_what_the_store_does_not_know_yet(autojump_clock: MockC
     assert (usage.connections, usage.channels, usage.limits.connections) == (1, 1, 10_000)
 
 
-async def test_memory_kinds_are_metered_once_a_second_and_logged_ones_are_not(
+async def test_events_of_memory_kinds_are_metered_once_a_second_and_logged_ones_are_not(
     autojump_clock: MockClock, rig: Rig
 ) -> None:
     await rig.joined(await rig.connect(), "match:1")
@@ -154,6 +155,45 @@ async def test_memory_kinds_are_metered_once_a_second_and_logged_ones_are_not(
     await trio.sleep(3)
     (meter,) = rig.log.meters
     assert (meter.app_id, meter.events, meter.bytes, meter.deliveries, meter.connections_peak) == ("demo", 2, 5, 2, 1)
+
+
+async def test_of_logged_kinds_a_meter_tells_deliveries_and_what_they_took(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    await rig.joined(await rig.connect(), "room:1")
+    await rig.publish("room:1", b"12")
+    rig.plane.latencies = {"demo": Latency(300, {20: 1}), "other": Latency(7, {7: 1})}
+    await trio.sleep(3)
+    found = {meter.app_id: (meter.events, meter.bytes, meter.deliveries, meter.latency) for meter in rig.log.meters}
+    assert found == {"demo": (0, 0, 1, Latency(300, {20: 1})), "other": (0, 0, 0, Latency(7, {7: 1}))}
+
+
+async def test_a_second_in_which_connections_come_and_go_tells_the_most_and_the_next_what_is_left(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    conns = [await rig.connect("ann"), await rig.connect("bob"), await rig.connect("cleo")]
+    await trio.sleep(3)
+    rig.plane.drop(conns[0])
+    rig.plane.drop(conns[1])
+    await trio.sleep(3)
+    assert [meter.connections_peak for meter in rig.log.meters] == [3, 3, 1]
+
+
+async def test_an_app_that_only_holds_connections_is_metered_once_a_minute_and_without_any_not_at_all(
+    autojump_clock: MockClock, rig: Rig
+) -> None:
+    conn = await rig.connect()
+    await trio.sleep(10)
+    rig.log.meters.clear()
+    await trio.sleep(600)
+    assert {meter.connections_peak for meter in rig.log.meters} == {1}
+    assert 9 <= len(rig.log.meters) <= 11
+    rig.plane.drop(conn)
+    await trio.sleep(10)
+    assert rig.log.meters[-1].connections_peak == 0
+    rig.log.meters.clear()
+    await trio.sleep(600)
+    assert rig.log.meters == []
 
 
 async def test_a_second_that_can_not_be_written_is_added_to_the_next(autojump_clock: MockClock, rig: Rig) -> None:

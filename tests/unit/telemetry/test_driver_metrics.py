@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from polyglotd.model.latency import LATENCY_BUCKETS, Latency, upper_bound_us
 from polyglotd.plane.interface import PlaneCounters
-from polyglotd.plane.native.counters import LATENCY_BUCKETS, AppTally, DriverCounters, LoopTally, upper_bound_us
+from polyglotd.plane.native.counters import AppTally, DriverCounters, LoopTally
 from polyglotd.telemetry.driver_metrics import BOUNDS_US
 from polyglotd.telemetry.metrics import APPS_MAX, OTHER_APPS, MetricsPage, Snapshot
 
@@ -61,7 +62,7 @@ def test_a_histogram_counts_each_time_at_its_bounds_exactly() -> None:
 
 
 def test_apps_are_shown_only_where_the_operator_wants_them() -> None:
-    tally = AppTally(events_total=2, deliveries_total=3, latency_us=(50, {bucket_of(20): 2}))
+    tally = AppTally(events_total=2, deliveries_total=3, latency_us=Latency(50, {bucket_of(20): 2}))
     counters = DriverCounters(apps={"shop": tally, "idle": AppTally()})
     assert not any("app" in name for name, *_ in samples(Snapshot(plane=counters)))
     shown = samples(Snapshot(plane=counters, apps={}))
@@ -74,7 +75,9 @@ def test_apps_are_shown_only_where_the_operator_wants_them() -> None:
 
 def test_many_apps_share_one_series_and_nothing_is_lost() -> None:
     apps = {
-        f"app-{number}": AppTally(events_total=1, deliveries_total=number, latency_us=(number, {number % 7: 1}))
+        f"app-{number}": AppTally(
+            events_total=1, deliveries_total=number, latency_us=Latency(number, {number % 7: 1})
+        )
         for number in range(APPS_MAX + 5)
     }
     shown = samples(Snapshot(plane=DriverCounters(apps=apps), apps={}))

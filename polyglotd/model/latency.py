@@ -1,0 +1,65 @@
+"""How long deliveries took, as counts in buckets: what both planes record, meters carry and rollups add up.
+
+Four buckets for each doubling, the same as the driver's (native/src/core/counter.h), so that a time is known to about
+a tenth. Histograms of any apps, nodes and hours can be added; percentiles are computed from the sum, at the very end.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+LATENCY_BUCKETS = 108
+
+
+def bucket_of(us: int) -> int:
+    """The bucket that counts this time."""
+    if us < 4:
+        return max(us, 0)
+    width = us.bit_length()  # 3 or more
+    return min((width - 2) * 4 + ((us >> (width - 3)) & 3), LATENCY_BUCKETS - 1)
+
+
+def lower_bound_us(bucket: int) -> float:
+    """The least time of this bucket."""
+    return 0.0 if bucket == 0 else upper_bound_us(bucket - 1)
+
+
+def upper_bound_us(bucket: int) -> float:
+    """Below it are the times of this bucket."""
+    if bucket < 4:
+        return bucket + 1.0
+    width, quarter = bucket // 4 + 2, bucket % 4
+    return float((5 + quarter) << (width - 3))
+
+
+class Latency(msgspec.Struct, frozen=True, array_like=True):
+    """From a publish to the last byte of its event handed to the kernel, of some events."""
+
+    sum_us: int = 0
+    buckets: dict[int, int] = {}  # those that are not empty: how many events took so long
+
+    @property
+    def events(self) -> int:
+        return sum(self.buckets.values())
+
+    def percentile_us(self, percent: float) -> float:
+        """The time that so many of a hundred events did not exceed: within its bucket as if they were spread evenly.
+        0 where nothing was counted."""
+        wanted, seen = self.events * percent / 100, 0
+        for bucket in sorted(self.buckets):
+            count = self.buckets[bucket]
+            if count and seen + count >= wanted:
+                low, high = lower_bound_us(bucket), upper_bound_us(bucket)
+                return low + (high - low) * (wanted - seen) / count
+            seen += count
+        return 0.0
+
+
+def merged(latencies: Iterable[Latency]) -> Latency:
+    """All of them as one."""
+    sum_us, buckets = 0, dict[int, int]()
+    for latency in latencies:
+        sum_us += latency.sum_us
+        for bucket, count in latency.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + count
+    return Latency(sum_us, buckets)
