@@ -6,6 +6,7 @@ Owned by `segments`, filled by `replay` at the start. Pure: positions come in, n
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from polyglotd.log.erasures import Erasures
 from polyglotd.log.interface import AppendedRun, ChannelHead
 from polyglotd.log.record import channel_key
 from polyglotd.log.runs import Runs, Spans
@@ -85,6 +86,7 @@ class ChannelTable:
         self.initial_epoch = initial_epoch
         self.app_epochs: dict[str, str] = {}  # apps that were forgotten: where their new channels stand
         self.apps: dict[str, dict[str, ChannelState]] = {}
+        self.erasures = Erasures()
         self.count = 0
         self._floor = 0  # the store has every event below this position
         self._chunks: deque[tuple[int, list[ChannelState]]] = deque()  # who was noted in which chunk of the log

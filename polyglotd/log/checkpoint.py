@@ -12,7 +12,7 @@ import msgspec
 from google_crc32c import extend
 
 from polyglotd.log.channel_table import ChannelState, ChannelTable
-from polyglotd.log.interface import LogFault
+from polyglotd.log.interface import ErasureState, LogFault
 from polyglotd.log.segment_files import replace_file
 
 NAME = "checkpoint"
@@ -30,6 +30,8 @@ class CheckpointHead(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     initial_epoch: str
     app_epochs: dict[str, str]
+    erasures: list[ErasureState] = []
+    apps_forgotten: dict[str, int] = {}  # where their records end, until segments hold nothing of them
 
 
 _head_decoder = msgspec.json.Decoder(CheckpointHead)
@@ -48,6 +50,8 @@ def write_checkpoint(directory: Path, log_id: str, position: int, table: Channel
         position=position,
         initial_epoch=table.initial_epoch,
         app_epochs=dict(table.app_epochs),
+        erasures=table.erasures.states(),
+        apps_forgotten=dict(table.erasures.apps),
     )
     parts = [_encoder.encode(head), b"\n"]
     crc = extend(extend(0, parts[0]), b"\n")
@@ -82,6 +86,7 @@ def read_checkpoint(directory: Path) -> tuple[CheckpointHead, ChannelTable] | No
             raise ValueError(f"it has version {head.version}, this release reads {_VERSION}")
         table = ChannelTable(head.initial_epoch)
         table.app_epochs = dict(head.app_epochs)
+        table.erasures.restore(head.erasures, head.apps_forgotten)
         for app_id, channel, epoch, seq, ts_us in _rows_decoder.decode_lines(data[first + 1 : last]):
             table.put(app_id, channel, epoch, seq, ts_us)
     except (ValueError, msgspec.MsgspecError) as error:

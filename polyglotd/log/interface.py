@@ -73,6 +73,48 @@ class AppForgotten(msgspec.Struct, frozen=True, array_like=True):
     epoch: str
 
 
+ErasedWhat = Literal["event", "history", "user"]
+
+
+class Erasure(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody asked for events to be erased: a tombstone takes the place of each that stands before this record.
+
+    `event`: of one channel and epoch those with first_seq <= seq <= last_seq. `history`: of a channel and epoch those
+    up to `last_seq`, and all of its other epochs. `user`: of a user all up to `ts_us`, in every channel of the app.
+    """
+
+    erasure_id: str
+    app_id: str
+    what: ErasedWhat
+    channel: str  # empty: of a user
+    epoch: str  # the same
+    first_seq: int
+    last_seq: int
+    user_id: str | None
+    ts_us: int  # when it was asked for
+
+    def covers(self, event: Event) -> bool:
+        """Whether it is to be erased, as far as its own fields say: not where it stands."""
+        if event.app_id != self.app_id:
+            return False
+        if self.what == "user":
+            return event.user_id == self.user_id and event.ts_us <= self.ts_us
+        if event.channel != self.channel:
+            return False
+        if event.epoch == self.epoch:
+            return self.first_seq <= event.seq <= self.last_seq
+        return self.what == "history" and event.ts_us <= self.ts_us
+
+
+class ErasureState(msgspec.Struct, frozen=True):
+    """How far an erasure has come in the log."""
+
+    erasure: Erasure
+    position: int  # after its record
+    in_log: bool = False  # no segment holds what it erases any more
+    settled_us: int = 0  # when all that hold events had said so; 0: not yet. Then it no longer names the user
+
+
 class AppendedRun(msgspec.Struct, frozen=True, array_like=True):
     """Events of one channel that a plane has written to the log by itself, next to each other in seq.
 
@@ -93,7 +135,7 @@ class AppendedRun(msgspec.Struct, frozen=True, array_like=True):
 LogRecord = Event | Meter | PresenceChanged
 """What a plane appends."""
 
-ReadRecord = Event | Meter | EpochBegun | AppForgotten | PresenceChanged
+ReadRecord = Event | Meter | EpochBegun | AppForgotten | PresenceChanged | Erasure
 """What a reader finds."""
 
 
@@ -198,6 +240,24 @@ class EventLog(LogAppender, Protocol):
     def forget_app(self, app_id: str) -> None:
         """Every channel of the app begins a new epoch when it is next asked for (kept over restarts), and readers
         find an `AppForgotten`. Raises `Unavailable` as `append`."""
+
+    def erase(self, erasure: Erasure) -> int:
+        """Ask for events to be erased (kept over restarts): readers find the record, `shown` gives tombstones from
+        now on, and soon after the segments hold nothing of them. The log's end after the record. Raises `Unavailable`
+        as `append`."""
+
+    def erasures(self) -> Sequence[ErasureState]:
+        """Those that are under way, and the newest of those that are settled; oldest first."""
+
+    def settle(self, erasure_id: str) -> None:
+        """Nobody has an event any more that this erasure would have to hide. Does nothing while segments may, and
+        where there is no such erasure."""
+
+    def forgetting(self, app_id: str) -> bool:
+        """Whether segments may still hold events from before an `AppForgotten` of this app."""
+
+    def shown(self, event: Event) -> Event:
+        """The event as people may see it, wherever it was read: its tombstone where an erasure covers it."""
 
     async def forget_idle(self, may_forget: Callable[[str, str, int], bool]) -> int:
         """Drop the heads of channels for which `may_forget(app_id, channel, ts_us of the last event)` is true; how

@@ -2,7 +2,7 @@
 
     0  end u64        position after the last record that may have been acknowledged: readers go no further
     8  state u32      bit 0: open; bit 1: an fsync failed; bits 8-9: sync (0 os, 1 interval, 2 always)
-    12 (unused u32)
+    12 rewrites u32   odd while records are overwritten in place, and higher after it: who read meanwhile reads again
     16 boot 16 bytes  of the machine's boot, so that a lost page cache is noticed; zeros where it is not known
 
 Written in place by the log's owner, 8 bytes after each append (the writer in C++ stores them into the mapped file);
@@ -19,8 +19,9 @@ import msgspec
 
 from polyglotd.log.interface import LogInUse, Sync
 
-_FILE = struct.Struct("<QIxxxx16s")
+_FILE = struct.Struct("<QII16s")
 _END = struct.Struct("<Q")
+_REWRITES, _REWRITES_AT, _REWRITES_MAX = struct.Struct("<I"), 12, 1 << 32
 _OPEN, _FAILED = 1, 2
 _SYNCS: tuple[Sync, ...] = ("os", "interval", "always")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -59,25 +60,38 @@ class Mark:
         except BlockingIOError:
             os.close(self._fd)
             raise LogInUse(f"{directory} is in use by another process") from None
+        self._rewrites = _read_rewrites(self._fd)
+        if self._rewrites % 2:  # cut short; the opening finishes it before it writes this
+            self._rewrites = (self._rewrites + 1) % _REWRITES_MAX
 
     def left(self) -> Left | None:
         """What the last owner wrote; None where there was none."""
         data = os.pread(self._fd, _FILE.size, 0)
         if len(data) < _FILE.size:
             return None
-        end, state, boot = _FILE.unpack(data)
+        end, state, _, boot = _FILE.unpack(data)
         sync = _SYNCS[min((state >> 8) & 3, 2)]
         return Left(end, bool(state & _OPEN), bool(state & _FAILED), sync, boot)
 
     def write(self, left: Left) -> None:
         """Write the whole, durably."""
         state = (_OPEN if left.open else 0) | (_FAILED if left.failed else 0) | _SYNCS.index(left.sync) << 8
-        os.pwrite(self._fd, _FILE.pack(left.end, state, left.boot), 0)
+        os.pwrite(self._fd, _FILE.pack(left.end, state, self._rewrites, left.boot), 0)
         os.fsync(self._fd)
 
     def set_end(self, end: int) -> None:
         """Acknowledge everything before `end`. Into the page cache only."""
         os.pwrite(self._fd, _END.pack(end), 0)
+
+    @property
+    def rewrites(self) -> int:
+        """Even at the start."""
+        return self._rewrites
+
+    def set_rewrites(self, count: int) -> None:
+        """Into the page cache only. Raises OSError. From one thread."""
+        os.pwrite(self._fd, _REWRITES.pack(count % _REWRITES_MAX), _REWRITES_AT)
+        self._rewrites = count % _REWRITES_MAX
 
     def fileno(self) -> int:
         """For a writer in C++, which moves the end by itself."""
@@ -99,6 +113,9 @@ class MarkView:
         data = os.pread(self._fd, _END.size, 0)
         return _END.unpack(data)[0] if len(data) == _END.size else 0
 
+    def rewrites(self) -> int:
+        return _read_rewrites(self._fd)
+
     def replaced(self) -> bool:
         """Whether the file at this path is another one by now."""
         try:
@@ -108,3 +125,8 @@ class MarkView:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _read_rewrites(fd: int) -> int:
+    data = os.pread(fd, _REWRITES.size, _REWRITES_AT)
+    return int(_REWRITES.unpack(data)[0]) if len(data) == _REWRITES.size else 0

@@ -19,6 +19,7 @@ from polyglotd.log.interface import STORE_READER, LogCorrupt, LogFault, LogSetti
 from polyglotd.log.mark import Left, Mark, boot_id
 from polyglotd.log.record import BadRecord, SegmentHead
 from polyglotd.log.replay import Replay, valid_record_after
+from polyglotd.log.rewriting import finish_round
 from polyglotd.log.segment_files import (
     Segment,
     create_segment,
@@ -88,6 +89,8 @@ class _Opening:
         self._cut_at = 0  # where the log ends after a cut
 
     def open(self) -> OpenedLog:
+        if finish_round(self._directory):
+            logger.warning("the event log was stopped while it erased events: what was under way is finished")
         segments = list_segments(self._directory)
         found = read_checkpoint(self._directory)
         if found is None:

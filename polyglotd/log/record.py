@@ -12,16 +12,27 @@ from typing import NamedTuple, get_args
 
 from google_crc32c import value as crc32c
 
-from polyglotd.log.interface import AppForgotten, EpochBegun, Meter, PresenceChanged, PresenceWhat, ReadRecord
-from polyglotd.model import Event
+from polyglotd.log.interface import (
+    AppForgotten,
+    EpochBegun,
+    ErasedWhat,
+    Erasure,
+    Meter,
+    PresenceChanged,
+    PresenceWhat,
+    ReadRecord,
+)
+from polyglotd.model import ERASED, Event
 from polyglotd.model.latency import Latency
 
 FORMAT_VERSION = 1
 BODY_BYTES_MAX = 16 << 20  # a payload has at most 8 MiB; a longer length is no length
 SKIPPABLE_TYPE_MIN = 128  # an unknown type from here on may be passed over
 
-SEGMENT, EVENT, METER, EPOCH_BEGUN, APP_FORGOTTEN, PRESENCE = range(6)
-ID_GIVEN = 1  # flag of an event: the id is the publisher's own
+SEGMENT, EVENT, METER, EPOCH_BEGUN, APP_FORGOTTEN, PRESENCE, ERASE = range(7)
+BLANK = 128  # zeros: what was there is of nobody any more
+ID_GIVEN = 1  # flags of an event: the id is the publisher's own
+WAS_ERASED = 2  # a tombstone
 
 FRAME = struct.Struct("<II")
 FRAME_BYTES = FRAME.size
@@ -40,6 +51,8 @@ _EPOCH_BODY = struct.Struct("<BBBB")
 _FORGOTTEN_BODY = struct.Struct("<BBB")
 _PRESENCE_BODY = struct.Struct("<BBBBBQ")
 _PRESENCE_WHATS: tuple[PresenceWhat, ...] = get_args(PresenceWhat)  # by their code
+_ERASE_BODY = struct.Struct("<BBBBBBBQQQ")
+_ERASED_WHATS: tuple[ErasedWhat, ...] = get_args(ErasedWhat)  # the same
 
 
 class BadRecord(Exception):
@@ -125,6 +138,44 @@ def encode_presence(record: PresenceChanged) -> bytes:
     return _framed(_PRESENCE_BODY.pack(PRESENCE, code, *map(len, texts), record.ts_us) + b"".join(texts))
 
 
+def encode_erasure(record: Erasure) -> bytes:
+    texts = (record.erasure_id, record.app_id, record.channel, record.epoch, record.user_id or "")
+    encoded = [text.encode() for text in texts]
+    try:
+        fixed = _ERASE_BODY.pack(
+            ERASE,
+            _ERASED_WHATS.index(record.what),
+            *map(len, encoded),
+            record.first_seq,
+            record.last_seq,
+            record.ts_us,
+        )
+    except struct.error as error:
+        raise ValueError(f"an erasure does not fit its record: {error}") from error
+    return _framed(fixed + b"".join(encoded))
+
+
+def encode_tombstone(buffer: bytes, offset: int, *, keep_user: bool) -> bytes:
+    """What takes the place of the whole event record at `offset`, byte for byte as long.
+
+    `keep_user`: where the id is the publisher's own, so that a repeat is still known as one after a restart.
+    """
+    length, _, kind, flags, event_id, user, _, seq, ts_us, app, channel, epoch = EVENT_HEAD.unpack_from(
+        buffer, offset
+    )
+    assert kind == EVENT
+    user_at = offset + EVENT_HEAD_BYTES + app + channel + epoch + event_id
+    kept = user if keep_user and flags & ID_GIVEN else 0
+    fixed = _EVENT_BODY.pack(EVENT, flags | WAS_ERASED, event_id, kept, 0, seq, ts_us)
+    body = (fixed + buffer[offset + KEY_OFFSET : user_at + kept]).ljust(length, b"\0")
+    return _framed(body)
+
+
+def encode_blank(offset: int, end: int) -> bytes:
+    """What takes the place of the whole record at offset..end where nothing of it is to be known."""
+    return _framed(bytes((BLANK,)).ljust(end - offset - FRAME_BYTES, b"\0"))
+
+
 def encode_segment_head(head: SegmentHead) -> bytes:
     log_id, renewed = head.log_id.encode(), head.renewed.encode()
     sizes = len(log_id), len(renewed)
@@ -180,6 +231,13 @@ def _decode(buffer: bytes, offset: int, end: int) -> ReadRecord | SegmentHead | 
         _, code, *sizes, ts_us = _PRESENCE_BODY.unpack_from(buffer, body)
         (app_id, channel, user_id), _ = _texts(buffer, body + _PRESENCE_BODY.size, end, *sizes)
         return PresenceChanged(_PRESENCE_WHATS[code], app_id, channel, user_id, ts_us)
+    if kind == ERASE:
+        _, what, *sizes, first_seq, last_seq, ts_us = _ERASE_BODY.unpack_from(buffer, body)
+        texts, _ = _texts(buffer, body + _ERASE_BODY.size, end, *sizes)
+        erasure_id, app_id, channel, epoch, user_id = texts
+        return Erasure(
+            erasure_id, app_id, _ERASED_WHATS[what], channel, epoch, first_seq, last_seq, user_id or None, ts_us
+        )
     if kind == SEGMENT:
         version = buffer[body + 1]
         if version != FORMAT_VERSION:
@@ -201,15 +259,16 @@ def _decode_event(buffer: bytes, offset: int, end: int) -> Event:
     if data_at > end:
         raise IndexError("the texts reach beyond the record")
     app_id, channel, epoch = split_key(buffer[offset + KEY_OFFSET : id_at])
+    erased = head[3] & WAS_ERASED
     return Event(
         id=buffer[id_at:user_at].decode(),
         app_id=app_id,
         channel=channel,
         epoch=epoch,
         seq=head[7],
-        type=buffer[type_at:data_at].decode(),
-        data=buffer[data_at:end],
-        user_id=buffer[user_at:type_at].decode() or None,
+        type=ERASED if erased else buffer[type_at:data_at].decode(),
+        data=b"null" if erased else buffer[data_at:end],
+        user_id=None if erased else buffer[user_at:type_at].decode() or None,
         ts_us=head[8],
     )
 

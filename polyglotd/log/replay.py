@@ -10,7 +10,7 @@ from google_crc32c import value as crc32c
 
 from polyglotd.log import runs
 from polyglotd.log.channel_table import ChannelState, ChannelTable
-from polyglotd.log.interface import AppForgotten, EpochBegun
+from polyglotd.log.interface import AppForgotten, EpochBegun, Erasure
 from polyglotd.log.record import (
     BODY_BYTES_MAX,
     EVENT,
@@ -20,6 +20,7 @@ from polyglotd.log.record import (
     FRAME_BYTES,
     ID_GIVEN,
     KEY_OFFSET,
+    WAS_ERASED,
     BadRecord,
     check_record,
     decode_record,
@@ -123,7 +124,7 @@ class Replay:
                 end = check_record(buffer, offset)
                 record = decode_record(buffer, offset, end)
                 if moves_heads:
-                    self._other(record, segment.created_us)
+                    self._other(record, segment.created_us, first + end)
                 records += 1
                 offset = end
         except BadRecord as bad:
@@ -149,12 +150,15 @@ class Replay:
         self._by_key[key] = state
         return state
 
-    def _other(self, record: object, ts_us: int) -> None:
+    def _other(self, record: object, ts_us: int, end: int) -> None:
         if isinstance(record, EpochBegun):
             self._table.begin_epoch(record.app_id, record.channel, record.epoch, ts_us)
         elif isinstance(record, AppForgotten):
             self._table.forget_app(record.app_id, record.epoch)
+            self._table.erasures.forget_app(record.app_id, end)
             self._by_key.clear()  # states of the app are no longer the table's
+        elif isinstance(record, Erasure):
+            self._table.erasures.add(record, end)
 
 
 def valid_record_after(buffer: bytes, offset: int) -> int | None:
@@ -175,9 +179,10 @@ def _is_record(buffer: bytes, offset: int) -> bool:
         # Before a checksum of megabytes: do the texts fit into the length?
         if offset + EVENT_HEAD_BYTES > len(buffer):
             return False
-        length, _, _, _, event_id, user, type_, _, _, app, channel, epoch = EVENT_HEAD.unpack_from(buffer, offset)
-        texts = (event_id, type_, app, channel, epoch)
-        if not all(texts) or length < _EVENT_BODY_MIN + sum(texts) + user:
+        length, _, _, flags, event_id, user, type_, _, _, app, channel, epoch = EVENT_HEAD.unpack_from(buffer, offset)
+        texts = (event_id, type_ or flags & WAS_ERASED, app, channel, epoch)
+        sizes = event_id + user + type_ + app + channel + epoch
+        if not all(texts) or length < _EVENT_BODY_MIN + sizes:
             return False
     elif FRAME.unpack(buffer[offset : offset + FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))[0] > _OTHER_BODY_MAX:
         return False

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 << 10  # read at once; larger where one record is
 POLL_S = 0.025  # how often a reader in another process looks at the mark
+REWRITES_POLL_S = 0.005  # how often it looks whether a round of rewriting, some ms long, is over
 REPLACED_POLLS = 40  # once a second it looks whether the mark is still the same file
 PATIENCE_S = 0.5  # how long a bad record may be a writer that is just repairing
 
@@ -46,14 +47,17 @@ class SegmentReader:
         position: int,
         *,
         readable_end: Callable[[], int],
+        rewrites: Callable[[], int],
         wait: Callable[[], Awaitable[None]],
         let_go: Callable[[int], Awaitable[None]],
         patience_s: float,
     ) -> None:
+        """`rewrites`: odd while records are overwritten, and another number after it."""
         self._directory = directory
         self._log_id = log_id
         self._position = position
         self._readable_end = readable_end
+        self._rewrites = rewrites
         self._wait = wait
         self._let_go = let_go
         self._patience_s = patience_s
@@ -77,14 +81,22 @@ class SegmentReader:
         while True:
             while self._position >= (end := self._readable_end()):
                 await self._wait()
+            rewrites = self._rewrites()
+            if rewrites % 2:
+                await trio.sleep(REWRITES_POLL_S)
+                continue
             try:
                 batch = await trio.to_thread.run_sync(self._read, self._position, end, limit, limiter=self._thread)
             except LogCorrupt:
+                if self._rewrites() != rewrites:
+                    continue
                 patient_until = patient_until or trio.current_time() + self._patience_s
                 if trio.current_time() >= patient_until:
                     raise
                 await trio.sleep(self._patience_s / 5)
                 continue
+            if self._rewrites() != rewrites:
+                continue  # it may have seen half of one
             self._position = batch.end
             if batch.records:
                 return batch
@@ -218,7 +230,14 @@ async def open_segments_reader(directory: Path, name: str, position: int) -> Asy
             raise Unavailable(f"the cursor of {name!r} can't be written: {error}") from error
 
     reader = SegmentReader(
-        directory, log_id, position, readable_end=mark.end, wait=wait, let_go=let_go, patience_s=PATIENCE_S
+        directory,
+        log_id,
+        position,
+        readable_end=mark.end,
+        rewrites=mark.rewrites,
+        wait=wait,
+        let_go=let_go,
+        patience_s=PATIENCE_S,
     )
     try:
         await let_go(position)

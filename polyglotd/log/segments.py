@@ -13,11 +13,15 @@ import trio
 
 from polyglotd.log.channel_table import ChannelState, Steps
 from polyglotd.log.durability import GroupSync
+from polyglotd.log.eraser import Eraser
+from polyglotd.log.erasures import UNDER_WAY_MAX
 from polyglotd.log.interface import (
     STORE_READER,
     AppForgotten,
     ChannelHead,
     EpochBegun,
+    Erasure,
+    ErasureState,
     LogCorrupt,
     LogRecord,
     LogSettings,
@@ -32,6 +36,7 @@ from polyglotd.log.record import (
     ID_GIVEN,
     encode_app_forgotten,
     encode_epoch_begun,
+    encode_erasure,
     encode_event_record,
     encode_meter,
     encode_presence,
@@ -40,6 +45,7 @@ from polyglotd.log.replay import Replay
 from polyglotd.log.segment_files import read_head
 from polyglotd.log.segment_reader import SegmentReader
 from polyglotd.log.segment_writer import SegmentWriter
+from polyglotd.log.steady import Rewrites
 from polyglotd.log.tails import Tails
 from polyglotd.log.upkeep import Cursors, Upkeep
 from polyglotd.log.writer import Writer
@@ -49,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 FORGET_SLICE = 2_000  # channels looked at before other tasks may run
 CLOSE_DEADLINE_S = 10.0
+ERASE_AGAIN_MS = 60_000
 
 
 class SegmentLog:
@@ -69,8 +76,10 @@ class SegmentLog:
         self._arrivals = trio.lowlevel.ParkingLot()
         self._readers: list[SegmentReader] = []
         self._writer = writer
-        self._tails = Tails(opened.table, writer)
+        self._rewrites = Rewrites(opened.mark.rewrites, opened.mark.set_rewrites)
+        self._tails = Tails(opened.table, writer, self._rewrites)
         self._sync = GroupSync(writer, on_durable=self._on_durable, on_failed=self._on_failed)
+        self._eraser = Eraser(directory, opened.table.erasures, writer, self._sync, self._rewrites)
         self._cursors = Cursors(opened.cursors)
         self._upkeep = Upkeep(
             directory,
@@ -93,6 +102,7 @@ class SegmentLog:
             if not self._acknowledged_at_once:  # the last owner may have left this to the kernel
                 await self._sync.reach(self._writer.end)
             await nursery.start(self._upkeep.run)
+            await nursery.start(self._eraser.run)
             if self._settings.sync == "interval":
                 nursery.start_soon(self._sync_by_interval)
             task_status.started()
@@ -159,10 +169,38 @@ class SegmentLog:
     def forget_app(self, app_id: str) -> None:
         self._sync.check()
         epoch = new_epoch()
-        position = self._writer.write(encode_app_forgotten(AppForgotten(app_id, epoch)), bounded=False)
+        record = encode_app_forgotten(AppForgotten(app_id, epoch))
+        position = self._writer.write(record, bounded=False)
         self._table.forget_app(app_id, epoch)
+        self._table.erasures.forget_app(app_id, position + len(record))
+        self._eraser.asked()
         self._past_ended(app_id, None, position)
         self._arrived()
+
+    # --- erasing ---
+
+    def erase(self, erasure: Erasure) -> int:
+        self._sync.check()
+        if self._table.erasures.under_way >= UNDER_WAY_MAX:
+            raise Unavailable("too many erasures are under way", retry_after_ms=ERASE_AGAIN_MS)
+        record = encode_erasure(erasure)
+        end = self._writer.write(record, bounded=False) + len(record)
+        self._table.erasures.add(erasure, end)
+        self._eraser.asked()
+        self._arrived()
+        return end
+
+    def erasures(self) -> Sequence[ErasureState]:
+        return self._table.erasures.states()
+
+    def settle(self, erasure_id: str) -> None:
+        self._table.erasures.settle(erasure_id, self._clock())
+
+    def forgetting(self, app_id: str) -> bool:
+        return app_id in self._table.erasures.apps
+
+    def shown(self, event: Event) -> Event:
+        return self._table.erasures.shown(event)
 
     def _past_ended(self, app_id: str, channel: str | None, position: int) -> None:
         """The past of the channel, or of all of the app's, ends at this position. For who is told of events late."""
@@ -242,6 +280,7 @@ class SegmentLog:
             self.id,
             position,
             readable_end=lambda: self.readable_end,
+            rewrites=lambda: self._rewrites.count,
             wait=self._arrivals.park,
             let_go=let_go,
             patience_s=0.0,

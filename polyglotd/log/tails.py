@@ -13,6 +13,7 @@ from polyglotd.log.channel_table import RECENT_IDS_MAX, ChannelState, ChannelTab
 from polyglotd.log.interface import RecentId
 from polyglotd.log.places import first_event, read_events, read_recent_ids
 from polyglotd.log.runs import Part
+from polyglotd.log.steady import Rewrites
 from polyglotd.log.writer import Writer
 from polyglotd.model import Event
 
@@ -22,9 +23,10 @@ READS_MAX = 4  # tails read at once, each in a thread
 class Tails:
     """The methods of `EventLog` of these names promise what is promised there."""
 
-    def __init__(self, table: ChannelTable, writer: Writer) -> None:
+    def __init__(self, table: ChannelTable, writer: Writer, rewrites: Rewrites) -> None:
         self._table = table
         self._writer = writer
+        self._steady = rewrites.steady
         self._reads = trio.CapacityLimiter(READS_MAX)
 
     def recent_ids(self, app_id: str, channel: str, since_us: int) -> Sequence[RecentId]:
@@ -34,7 +36,8 @@ class Tails:
         segments = self._writer.segments
         first = segments[0].first  # segments go when their ids are old, not the other way
         spans = [(max(start, first), end) for start, end in state.ids.newest_first() if end > first]
-        return read_recent_ids(segments, state.key, spans, since_us=since_us, limit=RECENT_IDS_MAX)
+        read = partial(read_recent_ids, segments, state.key, spans, since_us=since_us, limit=RECENT_IDS_MAX)
+        return self._steady(read)
 
     def first(self, app_id: str, channel: str) -> int:
         state = self._state(app_id, channel)
@@ -61,9 +64,9 @@ class Tails:
         if state is None or not parts:
             await trio.lowlevel.checkpoint()
             return []
-        read = partial(read_events, visible=visible, limit=limit, newest=newest)
         segments = list(self._writer.segments)
-        return await trio.to_thread.run_sync(read, segments, state.key, parts, limiter=self._reads)
+        read = partial(read_events, segments, state.key, parts, visible=visible, limit=limit, newest=newest)
+        return await trio.to_thread.run_sync(self._steady, read, limiter=self._reads)
 
     def _state(self, app_id: str, channel: str) -> ChannelState | None:
         """The channel, where the store may lack events of it; its tail begins with the first of them."""
@@ -72,7 +75,8 @@ class Tails:
             return None
         floor = self._table.floor
         if state.tail.first_start < floor:  # the store is in the middle of a run: look where
-            found = first_event(self._writer.segments, state.key, floor, state.tail.end)
+            segments, stop = self._writer.segments, state.tail.end
+            found = self._steady(partial(first_event, segments, state.key, floor, stop))
             if found is None:
                 state.tail = None
                 return None

@@ -32,7 +32,16 @@ from polyglotd.model.errors import (
     UnmatchedTopic,
     UnsupportedMediaType,
 )
-from polyglotd.model.event import Event, encode_event, encode_signal, envelope_bytes, format_ts, now_us
+from polyglotd.model.event import (
+    ERASED,
+    Event,
+    encode_event,
+    encode_signal,
+    envelope_bytes,
+    format_ts,
+    now_us,
+    tombstone,
+)
 from polyglotd.model.ids import EventIds, new_epoch, new_handle, new_secret
 from polyglotd.model.limits import Limits, LimitsPatch, apply_patch
 from polyglotd.model.names import (
@@ -71,6 +80,7 @@ __all__ = [
     "ALL_CAPABILITIES",
     "ALL_SCOPES",
     "BUILT_IN_KINDS",
+    "ERASED",
     "MEMBER_TYPES",
     "OCCUPANCY_TYPES",
     "WEBHOOK_TYPES",
@@ -134,4 +144,5 @@ __all__ = [
     "now_us",
     "pattern_matches",
     "policy_for",
+    "tombstone",
 ]

@@ -22,6 +22,25 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ts_us: int  # microseconds since 1970, UTC
 
 
+ERASED = "erased"
+"""The type of what stands in the place of an erased event."""
+
+
+def tombstone(event: Event) -> Event:
+    """What takes an erased event's place: the same id, seq and time, and nothing of who said what."""
+    return Event(
+        id=event.id,
+        app_id=event.app_id,
+        channel=event.channel,
+        epoch=event.epoch,
+        seq=event.seq,
+        type=ERASED,
+        data=b"null",
+        user_id=None,
+        ts_us=event.ts_us,
+    )
+
+
 def now_us() -> int:
     """Wall clock in microseconds since 1970."""
     return time.time_ns() // 1000

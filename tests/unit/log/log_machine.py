@@ -21,7 +21,7 @@ from contracts.log_events import event
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from log_directory import add, crashed, overwrite, record_offsets, segments
+from log_directory import add, crashed, overwrite, record_offsets, segments, until
 from log_writers import WRITERS
 
 from polyglotd.log import runs
@@ -30,6 +30,8 @@ from polyglotd.log.interface import (
     AppForgotten,
     ChannelHead,
     EpochBegun,
+    ErasedWhat,
+    Erasure,
     LogSettings,
     Meter,
     ReadRecord,
@@ -37,7 +39,7 @@ from polyglotd.log.interface import (
 )
 from polyglotd.log.segment_reader import SegmentReader
 from polyglotd.log.segments import SegmentLog
-from polyglotd.model import Event, new_epoch
+from polyglotd.model import Event, new_epoch, new_handle, tombstone
 
 FULL = os.environ.get("POLYGLOT_TEST_FULL") == "1"
 MEMORY = Path("/dev/shm")  # thousands of fsyncs: the disk is not what is tried here
@@ -116,10 +118,15 @@ class SegmentLogMachine(RuleBasedStateMachine):
         self.log, self.reader = self.trio.do(enter)
         self.read = sum(end <= self.committed for _, end in self.records)
 
-    def crash(self) -> Path:
-        """Take a copy, and end the original where nobody looks."""
+    def crash(self, last: Callable[[], object] = lambda: None) -> Path:
+        """Take a copy right after the `last` that was done, and end the original where nobody looks."""
         self.lives += 1
-        copy = crashed(self.directory, f"log-{self.lives}")
+
+        async def copied() -> Path:
+            last()
+            return crashed(self.directory, f"log-{self.lives}")  # no task runs in between
+
+        copy = self.trio.do(copied)
         self.trio.do(self.stack.aclose)
         shutil.rmtree(self.directory)
         self.directory = copy
@@ -265,6 +272,64 @@ class SegmentLogMachine(RuleBasedStateMachine):
         self.highest = self.log.end
         self.heads = {key: head for key, head in self.heads.items() if key[0] != app_id}
         self.forgotten = {key: head for key, head in self.forgotten.items() if key[0] != app_id}
+        self.rewritten(lambda: not self.log.forgetting(app_id))
+        gone = {index for index, (r, _) in enumerate(self.records) if isinstance(r, Event) and r.app_id == app_id}
+        self.read -= sum(index < self.read for index in gone)
+        self.records = [record for index, record in enumerate(self.records) if index not in gone]
+
+    def rewritten(self, done: Callable[[], bool]) -> None:
+        """Wait until the segments are."""
+
+        async def wait() -> None:
+            await self.log._eraser.erase()  # not after a while
+            await until(done)
+
+        self.trio.do(wait)
+
+    @precondition(lambda self: any(isinstance(record, Event) for record, _ in self.records))
+    @rule(data=st.data(), what=st.sampled_from(["event", "history", "user"]))
+    def erase(self, data: st.DataObject, what: ErasedWhat) -> None:
+        events = [record for record, _ in self.records if isinstance(record, Event)]
+        chosen = data.draw(st.sampled_from(events), label="of this event")
+        erasure = Erasure(
+            erasure_id=new_handle("era_"),
+            app_id=chosen.app_id,
+            what=what,
+            channel="" if what == "user" else chosen.channel,
+            epoch="" if what == "user" else chosen.epoch,
+            first_seq=chosen.seq if what == "event" else 0,
+            last_seq=chosen.seq,
+            user_id="user1" if what == "user" else None,
+            ts_us=chosen.ts_us,
+        )
+
+        ends: list[int] = []
+
+        def erase() -> None:
+            ends.append(self.log.erase(erasure))
+
+        async def erased() -> None:
+            erase()
+
+        if data.draw(st.booleans(), label="and crash"):
+            self.crash(erase)
+            self.open()
+            self.found_again()
+        else:
+            self.trio.do(erased)
+        [self.highest] = ends
+        self.records.append((erasure, self.highest))
+
+        def is_erased(record: ReadRecord) -> bool:
+            if not isinstance(record, Event) or record.app_id != chosen.app_id:
+                return False
+            of_a_past = what == "history" and record.channel == chosen.channel and record.epoch != chosen.epoch
+            return of_a_past or erasure.covers(record)
+
+        self.records = [(tombstone(r) if is_erased(r) else r, end) for r, end in self.records]  # type: ignore[arg-type]
+        id_ = erasure.erasure_id
+        self.rewritten(lambda: all(state.in_log for state in self.log.erasures() if state.erasure.erasure_id == id_))
+        assert id_ in [state.erasure.erasure_id for state in self.log.erasures()]
 
     @rule(chosen=st.sets(channels))
     def forget_idle(self, chosen: set[tuple[str, str]]) -> None:

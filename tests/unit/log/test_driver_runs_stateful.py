@@ -4,6 +4,7 @@ The driver's part is played by a few lines: it gives out seqs, writes batches th
 what it has to tell. Restarts and crashes come while it has not told all: nothing may be lost by that.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import driver
@@ -43,9 +44,9 @@ class DriverMachine(SegmentLogMachine):
                 self.tell_model(event_)
         self.untold = []
 
-    def crash(self) -> Any:
+    def crash(self, last: Callable[[], object] = lambda: None) -> Any:
         self.found_all()
-        return super().crash()
+        return super().crash(last)
 
     @rule()
     def restart(self) -> None:
