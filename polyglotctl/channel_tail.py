@@ -1,4 +1,4 @@
-"""Follow one channel over the operators' WebSocket, across any number of connections.
+"""Follow a channel, a pattern or an app over the operators' WebSocket, across any number of connections.
 
 The last cursor that was printed is what the next connection resumes from, so an event is printed once. A connection
 that says nothing is pinged; one that does not answer is given up.
@@ -34,6 +34,7 @@ PONG_WITHIN_S = 10.0
 QUEUE_MESSAGES = 256  # between the socket and standard output; when full, the socket is not read
 MESSAGE_BYTES_MAX = 16 << 20
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+QUIET_NOTICES = frozenset({"position"})  # they bring a cursor, and nothing to tell anybody
 FINAL_CLOSE_CODES = frozenset({4003})  # the server will say the same again
 _GONE = (ConnectionClosed, LocalProtocolError, DisconnectionTimeout, trio.BrokenResourceError)
 
@@ -44,7 +45,8 @@ class Notice(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """`{event, cursor}` or `{notice}`. An event that is absent is empty: `Raw` can't be one of a union."""
+    """`{event, cursor}` or `{notice}`, where tails of patterns add a cursor too. An event that is absent is empty:
+    `Raw` can't be one of a union."""
 
     event: msgspec.Raw = msgspec.Raw()
     cursor: str | None = None
@@ -56,7 +58,7 @@ class _Finished(Exception):
 
 
 class ChannelTail:
-    """One `polyglotctl tail`."""
+    """One `polyglotctl tail`. `channel`: also a pattern, or `*`."""
 
     def __init__(
         self, server: ServerAddress, app_id: str, channel: str, *, since: str | None, count: int | None, cursors: bool
@@ -149,7 +151,7 @@ class ChannelTail:
                 nursery.cancel_scope.cancel()
 
     def _print(self, message: Message) -> None:
-        if message.notice is not None:
+        if message.notice is not None and message.notice.code not in QUIET_NOTICES:
             self._say(f"{message.notice.code}: {message.notice.message}")
         if message.cursor is not None:
             self._cursor = message.cursor

@@ -15,6 +15,7 @@ from polyglotd.gateway.admission import Handshakes
 from polyglotd.gateway.departures import Departures
 from polyglotd.gateway.joins import Joins
 from polyglotd.gateway.metering import Metering
+from polyglotd.gateway.pattern_tails import PatternTails
 from polyglotd.gateway.plane_port import PlanePort
 from polyglotd.gateway.presence import Presence
 from polyglotd.gateway.pushes import Pushes
@@ -58,9 +59,12 @@ class Dispatch:
         metering: Metering,
         virtual: VirtualConnections,
         departures: Departures,
+        tails: PatternTails,
     ) -> None:
         self._port = port
         self._handshakes = handshakes
+        self._joins = joins
+        self._tails = tails
         self._topics = topics
         self._presence = presence
         self._metering = metering
@@ -71,8 +75,8 @@ class Dispatch:
             Disconnected: self._on_disconnected,
             Handoff: self._on_handoff,
             Join: joins.on_join,
-            Joined: joins.on_joined,
-            Left: joins.on_left,
+            Joined: self._on_joined,
+            Left: self._on_left,
             Mail: virtual.on_mail,
             MailReady: virtual.on_ready,
             NeedHistory: resume.on_need,
@@ -107,10 +111,20 @@ class Dispatch:
     def _on_published(self, record: Published) -> None:
         if (topic := self._topics.on_published(record)) is not None:
             self._metering.on_published(record, topic)
+            self._tails.on_published(record, topic)
+
+    def _on_joined(self, record: Joined) -> None:
+        if not self._tails.on_joined(record):
+            self._joins.on_joined(record)
+
+    def _on_left(self, record: Left) -> None:
+        if not self._tails.on_left(record):
+            self._joins.on_left(record)
 
     def _on_topic_closed(self, record: TopicClosed) -> None:
         if (topic := self._topics.on_closed(record)) is not None:
             self._presence.closed(topic)
+            self._tails.on_closed(topic)
 
     def _on_handoff(self, record: Handoff) -> None:
         try:

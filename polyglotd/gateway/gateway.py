@@ -35,6 +35,7 @@ from polyglotd.gateway.longpoll import LongPoll, SessionGone
 from polyglotd.gateway.metering import Metering
 from polyglotd.gateway.operations import Operations
 from polyglotd.gateway.past import Past
+from polyglotd.gateway.pattern_tails import PatternTail, PatternTails
 from polyglotd.gateway.permissions import check_app_wide, check_presence, check_read
 from polyglotd.gateway.plane_port import PlanePort
 from polyglotd.gateway.policy_changes import PolicyChanges
@@ -68,7 +69,7 @@ from polyglotd.model import App, Policy, Refusal, check_channel, kind_of, now_us
 from polyglotd.plane.interface import Handoff, Plane
 from polyglotd.store.interface import EventStore, Registry
 
-__all__ = ["Gateway", "SessionGone", "Stream", "StreamEnded", "StreamKind"]
+__all__ = ["Gateway", "PatternTail", "SessionGone", "Stream", "StreamEnded", "StreamKind"]
 
 REGISTRY_BEHIND_S = 5.0  # so long without a look at the registry, and `/ready` says so
 
@@ -126,6 +127,7 @@ class Gateway:
         self._operations = Operations(port, connections, registry, self._follower, settings, wall)
         self._streams = Streams(port, directory, self._admission, topics, self._joins, expiry, virtual)
         self._longpoll = LongPoll(port, self._admission, expiry, virtual)
+        self._tails = PatternTails(port, directory, self._admission, topics, virtual, log)
         self._channel_list = ChannelList(topics, presence, past)
         self._usage = UsageReport(store, broker, topics, self._metering, wall)
         self._housekeeping = Housekeeping(log, registry, directory, topics, wall)
@@ -141,6 +143,7 @@ class Gateway:
             self._metering,
             virtual,
             departures,
+            self._tails,
         )
 
     # --- service ---
@@ -158,6 +161,7 @@ class Gateway:
                 self._expiry,
                 self._joins,
                 self._longpoll,
+                self._tails,
                 self._metering,
                 self._housekeeping,
                 self._follower,
@@ -318,6 +322,13 @@ class Gateway:
     ) -> AbstractAsyncContextManager[Stream]:
         """Follow a channel. Limits hold as at a WebSocket's connect and join (a tail of an operator is free)."""
         return self._streams.open(caller, channel, kind, since, request)
+
+    def open_tail(
+        self, caller: Caller, pattern: str, *, since: str | None, request: ConnectRequest
+    ) -> AbstractAsyncContextManager[PatternTail]:
+        """Follow the channels of a pattern, or all of the app (`*`), from a cursor of an earlier one on. For
+        operators alone: it counts against no limit."""
+        return self._tails.open(caller, pattern, since, request)
 
     async def open_longpoll(self, request: ConnectRequest) -> str:
         """Open a session; its token. Raises what a WebSocket's connect is refused for."""

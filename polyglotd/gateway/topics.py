@@ -6,7 +6,7 @@ stand before any `CloseTopic`. Concurrent callers share one opening. The dispatc
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import trio
@@ -75,6 +75,7 @@ class Topics:
         self._openings: dict[tuple[str, str], _Opening] = {}
         self._counts: Counter[str] = Counter()  # open and opening, by app
         self._next_topic = 1
+        self.on_begun: Callable[[Topic], None] = lambda _: None  # its commands follow the topic's opening at once
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -207,6 +208,7 @@ class Topics:
         self._by_id[topic.topic] = topic
         self._by_channel[topic.app_id, topic.channel] = topic
         self._port.send(command)
+        self.on_begun(topic)
         return topic
 
     def _count(self, app_id: str) -> None:

@@ -163,6 +163,28 @@ class RecentId(msgspec.Struct, frozen=True, array_like=True):
     ts_us: int
 
 
+class Wanted(msgspec.Struct, frozen=True, array_like=True):
+    """Channels of one app: those whose names begin with `name` (all of them where it is empty), or the one of it."""
+
+    app_id: str
+    name: str
+    is_prefix: bool
+
+    def includes(self, app_id: str, channel: str) -> bool:
+        if app_id != self.app_id:
+            return False
+        return channel.startswith(self.name) if self.is_prefix else channel == self.name
+
+
+class FoundEvents(msgspec.Struct, frozen=True, array_like=True):
+    """Events of wanted channels in log order: all that stand before `end`, from where the search began."""
+
+    events: list[Event]
+    ends: list[int]  # the position after each of them
+    end: int
+    lost: bool = False  # some of what stood before `end` was removed before it could be read
+
+
 class LogStats(msgspec.Struct, frozen=True, kw_only=True):
     """For metrics and health."""
 
@@ -217,6 +239,27 @@ class LogReader(Protocol):
     @property
     def end(self) -> int:
         """The position after the last record that may be read now."""
+
+
+class LogFollower(Protocol):
+    """Events of wanted channels as they come, for who shows them. It holds no segment back, costs nothing while
+    nothing is wanted, and reads only what stretches of the log the channel table names. Not for two tasks at once."""
+
+    def want(self, wanted: Wanted) -> int:
+        """Of these channels too; the position from which on all their events will be found. Counted: as many `drop`s
+        end it."""
+
+    def drop(self, wanted: Wanted) -> None:
+        """Not any more."""
+
+    async def next_found(self) -> FoundEvents:
+        """Wait until wanted events can be read; some of them, at most some 256 KiB. Cancelled: nothing was consumed.
+
+        Raises `LogCorrupt`; the next call goes on behind what was damaged.
+        """
+
+    def pass_on(self) -> int:
+        """Where nothing wanted waits to be read, go on to the last position of which that is known; where it is."""
 
 
 class EventLog(LogAppender, Protocol):
@@ -279,6 +322,21 @@ class EventLog(LogAppender, Protocol):
 
     def reader(self, name: str, position: int) -> LogReader:
         """A consumer in this process that begins at `position`. With no reader nothing is ever removed."""
+
+    def follower(self) -> LogFollower:
+        """One in this process."""
+
+    async def find(self, wanted: Wanted, position: int) -> FoundEvents:
+        """Look through the log from `position` on, where a record begins, for events of these channels: a stretch of
+        it, so `end` is what counts, and there may be none. At the last position that may be read now, `end` is
+        `position`. Reads in a worker thread.
+
+        Raises `TailMoved` where the log does not reach back so far any more, `LogCorrupt`.
+        """
+
+    @property
+    def begin(self) -> int:
+        """The first position that the log still holds."""
 
     def stats(self) -> LogStats:
         """A snapshot."""

@@ -55,6 +55,7 @@ class NativeSegmentLog(SegmentLog):
         for run in runs:
             if not self._pasts or not self._is_of_a_past(run):
                 self._table.follow(run)
+                self._follower.noted(run.app_id, run.channel, run.start, run.end)
         with_ids = [run for run in runs if run.ids_given]
         if with_ids:  # as one: segments that stay a moment longer cost less than to look at them for each run
             start, end = min(run.start for run in with_ids), max(run.end for run in with_ids)
@@ -113,7 +114,7 @@ class NativeSegmentLog(SegmentLog):
                 await self._sync.reach(self._native.end)
             except Unavailable:
                 return  # said already
-            self._arrivals.unpark_all()
+            self._show()
 
 
 @asynccontextmanager

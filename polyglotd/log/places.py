@@ -35,7 +35,7 @@ _SEQ_OFFSET = FRAME_BYTES + 5
 _SEQ = struct.Struct("<Q")
 
 
-class _Places:
+class Places:
     """Records at positions of the log, each segment opened once."""
 
     def __init__(self, segments: Sequence[Segment]) -> None:
@@ -43,7 +43,7 @@ class _Places:
         self._firsts = [segment.first for segment in segments]
         self._opened: dict[int, int] = {}
 
-    def __enter__(self) -> "_Places":
+    def __enter__(self) -> "Places":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,13 +55,7 @@ class _Places:
         position. A record stands at `start`. Raises `TailMoved` where its segment is gone."""
         unpack, position, size = FRAME.unpack_from, start, FIRST_READ_BYTES
         while position < stop:
-            index = bisect_right(self._firsts, position) - 1
-            buffer = os.pread(self._open(index), size, position - self._firsts[index])
-            if not buffer:  # the segment ends here
-                if index + 1 == len(self._segments):
-                    raise self.corrupt(position, "records that were acknowledged are missing")
-                position = self._firsts[index + 1]
-                continue
+            position, buffer = self.read(position, size)
             offset, needed = 0, FRAME_BYTES
             until = min(stop - position, len(buffer) - FRAME_BYTES + 1)
             while offset < until:
@@ -80,6 +74,16 @@ class _Places:
                 raise self.corrupt(position, "a record is cut short")
             position += offset
             size = max(needed, min(4 * size, READ_BYTES_MAX))
+
+    def read(self, position: int, size: int) -> tuple[int, bytes]:
+        """Some bytes from `position` on, or, where a segment ends there, from where the next one begins."""
+        index = bisect_right(self._firsts, position) - 1
+        while not (buffer := os.pread(self._open(index), size, position - self._firsts[index])):
+            index += 1
+            if index == len(self._segments):
+                raise self.corrupt(position, "records that were acknowledged are missing")
+            position = self._firsts[index]
+        return position, buffer
 
     def corrupt(self, position: int, why: str) -> LogCorrupt:
         segment = self._segments[max(0, bisect_right(self._firsts, position) - 1)]
@@ -103,7 +107,7 @@ def read_events(
     """Of the channel's events in these parts those before the position `visible`, in order: at most `limit`, from the
     newer end or from the older. Raises `TailMoved`, `LogCorrupt`."""
     events: list[Event] = []
-    with _Places(segments) as places:
+    with Places(segments) as places:
         for part in reversed(parts) if newest else parts:
             room = limit - len(events)
             if room <= 0:
@@ -116,7 +120,7 @@ def read_events(
     return events
 
 
-def _events_of(places: _Places, key: bytes, part: Part, visible: int) -> list[Event]:
+def _events_of(places: Places, key: bytes, part: Part, visible: int) -> list[Event]:
     events = []
     for buffer, offset, position in places.of_channel(key, part.start, min(part.stop, visible)):
         (seq,) = _SEQ.unpack_from(buffer, offset + _SEQ_OFFSET)
@@ -137,7 +141,7 @@ def _events_of(places: _Places, key: bytes, part: Part, visible: int) -> list[Ev
 
 def first_event(segments: Sequence[Segment], key: bytes, start: int, stop: int) -> tuple[int, int] | None:
     """Seq and position of the channel's first event with start <= position < stop. Raises as `read_events`."""
-    with _Places(segments) as places:
+    with Places(segments) as places:
         for buffer, offset, position in places.of_channel(key, start, stop):
             return _SEQ.unpack_from(buffer, offset + _SEQ_OFFSET)[0], position
     return None
@@ -149,7 +153,7 @@ def read_recent_ids(
     """The newest `limit` publishers' own ids of the channel's epoch in these spans, which come newest first; in the
     log's order, none older than `since_us`. Checksums were right when the spans became known."""
     found: list[RecentId] = []  # newest first
-    with _Places(segments) as places:
+    with Places(segments) as places:
         for start, end in spans:
             of_span = [
                 _recent_id(buffer, offset)

@@ -7,6 +7,7 @@ heads and tails. Everything that is not async runs on the trio thread and blocks
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -15,6 +16,7 @@ from polyglotd.log.channel_table import ChannelState, Steps
 from polyglotd.log.durability import GroupSync
 from polyglotd.log.eraser import Eraser
 from polyglotd.log.erasures import UNDER_WAY_MAX
+from polyglotd.log.follow import Follower
 from polyglotd.log.interface import (
     STORE_READER,
     AppForgotten,
@@ -22,12 +24,15 @@ from polyglotd.log.interface import (
     EpochBegun,
     Erasure,
     ErasureState,
+    FoundEvents,
     LogCorrupt,
     LogRecord,
     LogSettings,
     LogStats,
     Meter,
     RecentId,
+    TailMoved,
+    Wanted,
 )
 from polyglotd.log.mark import Left, boot_id
 from polyglotd.log.opening import DEDUPE_WINDOW_US, OpenedLog, Repair, open_log, renew
@@ -42,6 +47,7 @@ from polyglotd.log.record import (
     encode_presence,
 )
 from polyglotd.log.replay import Replay
+from polyglotd.log.search import find_events
 from polyglotd.log.segment_files import read_head
 from polyglotd.log.segment_reader import SegmentReader
 from polyglotd.log.segment_writer import SegmentWriter
@@ -56,6 +62,7 @@ logger = logging.getLogger(__name__)
 FORGET_SLICE = 2_000  # channels looked at before other tasks may run
 CLOSE_DEADLINE_S = 10.0
 ERASE_AGAIN_MS = 60_000
+SEARCHES_MAX = 2  # at once, each in a thread
 
 
 class SegmentLog:
@@ -78,6 +85,8 @@ class SegmentLog:
         self._writer = writer
         self._rewrites = Rewrites(opened.mark.rewrites, opened.mark.set_rewrites)
         self._tails = Tails(opened.table, writer, self._rewrites)
+        self._follower = Follower(writer, self._rewrites)
+        self._searches = trio.CapacityLimiter(SEARCHES_MAX)
         self._sync = GroupSync(writer, on_durable=self._on_durable, on_failed=self._on_failed)
         self._eraser = Eraser(directory, opened.table.erasures, writer, self._sync, self._rewrites)
         self._cursors = Cursors(opened.cursors)
@@ -147,6 +156,7 @@ class SegmentLog:
         for index, (state, first_seq, offset) in enumerate(runs, 1):
             end = position + runs[index][2] if index < len(runs) else runs_end
             table.note(state, first_seq, position + offset, end)
+            self._follower.noted(state.app_id, state.channel, position + offset, end)
         for state, offset, end_offset, ts_us in ids:
             table.note_id(state, position + offset, position + end_offset)
             self._note_ids_of_segments(position, runs_end, ts_us)
@@ -215,7 +225,12 @@ class SegmentLog:
 
     def _arrived(self) -> None:
         if self._acknowledged_at_once:
-            self._arrivals.unpark_all()
+            self._show()
+
+    def _show(self) -> None:
+        """Readers may go on."""
+        self._arrivals.unpark_all()
+        self._follower.shown()
 
     # --- channels ---
 
@@ -255,6 +270,28 @@ class SegmentLog:
         return await self._tails.read(app_id, channel, after, before, limit=limit, newest=newest)
 
     # --- readers ---
+
+    def follower(self) -> Follower:
+        return self._follower
+
+    async def find(self, wanted: Wanted, position: int) -> FoundEvents:
+        until = min(self._writer.known, self.readable_end)
+        if position < self.begin:
+            raise TailMoved
+        if position >= until:
+            await trio.lowlevel.checkpoint()
+            return FoundEvents([], [], position)
+        segments = list(self._writer.segments)
+        found, _ = await trio.to_thread.run_sync(
+            self._rewrites.steady,
+            partial(find_events, segments, [wanted], [(position, until)]),
+            limiter=self._searches,
+        )
+        return found
+
+    @property
+    def begin(self) -> int:
+        return self._writer.segments[0].first
 
     @property
     def readable_end(self) -> int:
@@ -325,7 +362,7 @@ class SegmentLog:
 
     def _on_durable(self) -> None:
         if not self._acknowledged_at_once:
-            self._arrivals.unpark_all()
+            self._show()
 
     def _on_failed(self) -> None:
         try:

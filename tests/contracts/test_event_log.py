@@ -20,8 +20,10 @@ from polyglotd.log.interface import (
     Meter,
     ReadRecord,
     RecentId,
+    TailMoved,
+    Wanted,
 )
-from polyglotd.model import Unavailable
+from polyglotd.model import Event, Unavailable
 
 NOW_US = 1_795_508_200_000_000
 
@@ -381,3 +383,81 @@ async def test_a_channel_that_the_store_has_not_read_is_not_forgotten(log: Event
     await append(log, event(1))
     assert await log.forget_idle(lambda *_: True) == 0
     assert log.head("app", "room:lobby") == ChannelHead(EPOCH, 1)
+
+
+# --- following channels ---
+
+ROOMS = Wanted("app", "room:", True)
+
+
+async def follow(log: EventLog, count: int) -> list[Event]:
+    found: list[Event] = []
+    with trio.fail_after(5):
+        while len(found) < count:
+            found += (await log.follower().next_found()).events
+    return found
+
+
+async def test_a_follower_finds_what_it_wants_and_nothing_else(log: EventLog) -> None:
+    await append(log, event(1))
+    begin = log.follower().want(ROOMS)
+    assert begin == log.end
+    batch = [event(2), event(1, "post:x"), event(1, app_id="app2"), Meter("app", 1, 1, 1, 1, 1), event(1, "room:b")]
+    await append(log, *batch)
+    assert await follow(log, 2) == [event(2), event(1, "room:b")]
+    log.follower().want(Wanted("app", "post:x", False))
+    log.follower().want(Wanted("app2", "", True))
+    await append(log, event(1, "post:xy"), event(2, "post:x"), event(2, app_id="app2"), event(3))
+    assert await follow(log, 3) == [event(2, "post:x"), event(2, app_id="app2"), event(3)]
+
+
+async def test_what_was_dropped_is_found_no_more_unless_another_wants_it_too(log: EventLog) -> None:
+    follower = log.follower()
+    follower.want(ROOMS)
+    follower.want(ROOMS)
+    follower.drop(ROOMS)
+    await append(log, event(1))
+    assert await follow(log, 1) == [event(1)]
+    follower.drop(ROOMS)
+    await append(log, event(2))
+    follower.want(ROOMS)
+    await append(log, event(3))
+    assert (await follow(log, 1))[-1] == event(3)
+
+
+async def test_a_search_goes_from_any_record_to_the_end_over_segments(log: EventLog) -> None:
+    ends = [await append(log, event(seq), event(seq, "post:x")) for seq in range(1, 61)]
+    assert len(list(ends)) == 60
+    found: list[Event] = []
+    position = ends[9]
+    while position < log.end:
+        part = await log.find(ROOMS, position)
+        assert part.end > position
+        found += part.events
+        position = part.end
+    assert found == events(11, 60)
+    assert (await log.find(ROOMS, log.end)).end == log.end
+
+
+async def test_a_search_says_that_the_log_does_not_reach_back_so_far(log: EventLog) -> None:
+    reader = log.reader(STORE_READER, 0)
+    for seq in range(1, 61):
+        await append(log, event(seq))
+    await read(reader, 60)
+    await reader.commit(log.end)
+    with trio.fail_after(5):
+        while log.begin == 0:
+            await trio.sleep(0.05)
+    with pytest.raises(TailMoved):
+        await log.find(ROOMS, 0)
+    assert (await log.find(ROOMS, log.begin)).events
+
+
+async def test_a_follower_that_waits_is_cancelled_without_a_loss(log: EventLog) -> None:
+    log.follower().want(ROOMS)
+    await append(log, event(1))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await log.follower().next_found()
+    assert await follow(log, 1) == [event(1)]
+    assert log.follower().pass_on() == log.end

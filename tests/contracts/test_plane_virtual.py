@@ -18,6 +18,7 @@ from polyglotd.plane.interface import (
     Broadcast,
     Disconnect,
     Disconnected,
+    EndSubscription,
     Feed,
     Joined,
     Left,
@@ -263,3 +264,25 @@ async def test_a_stream_resumes_over_more_than_the_window_without_a_gap(
                     event = json.loads(text)
                     seqs.append((event if serializer == "sse" else event["event"])["seq"])
         assert seqs == list(range(1, 301))
+
+
+async def test_a_tail_may_be_a_member_of_several_topics_and_leave_each_by_itself(open_rig: OpenRig) -> None:
+    async with open_rig() as rig:
+        open_stream(rig, "queue:a", "tail")
+        rig.submit(Admit(CONN, SUB + 1, rig.open("queue:b"), False, False, None, None, True))
+        assert {(await rig.heard(Joined)).sub, (await rig.heard(Joined)).sub} == {SUB, SUB + 1}
+        await rig.publish_many("queue:a", 1)
+        await rig.publish_many("queue:b", 1)
+        rig.submit(EndSubscription(CONN, SUB, "closed"))
+        assert (await rig.heard(Left)).sub == SUB
+        await rig.publish_many("queue:a", 1)
+        await rig.publish_many("queue:b", 1)
+        seen = [json.loads(frame)["event"] for frame in await take_all(rig)]
+        assert [(event["channel"], event["seq"]) for event in seen] == [
+            ("queue:a", 1),
+            ("queue:b", 1),
+            ("queue:b", 2),
+        ]
+        rig.submit(Admit(CONN, SUB + 2, rig.open("queue:a"), False, False, (EPOCH, 1), None, True))
+        assert (await rig.heard(Joined)).sub == SUB + 2
+        assert [json.loads(frame)["event"]["seq"] for frame in await take_all(rig)] == [2]

@@ -1,10 +1,13 @@
-"""The operators' WebSocket: one channel of an app as `{event, cursor}` and `{notice}` messages.
+"""The operators' WebSocket: channels of an app as `{event, cursor}` and `{notice}` messages.
 
 Messages are the plane's, encoded for `tail`; the client says nothing. It closes with the codes of a client's socket:
 4003 where the app was suspended, 4009 for a reader that is too slow, 1012 when the server goes.
 """
 
-from polyglotd.gateway.gateway import StreamEnded
+from contextlib import AbstractAsyncContextManager
+
+from polyglotd.gateway.callers import OperatorCaller
+from polyglotd.gateway.gateway import PatternTail, Stream, StreamEnded
 from polyglotd.gateway.http.auth import require_operator
 from polyglotd.gateway.http.call import Call
 from polyglotd.gateway.http.edge import Edge
@@ -22,9 +25,7 @@ CLOSE_REASON_BYTES_MAX = 123  # RFC 6455, 5.5
 async def tail(edge: Edge, call: Call) -> None:
     await require_operator(edge, call)
     caller = await edge.gateway.operator(call.app_id())
-    channel, since = _what(call)
-    request = ConnectRequest(call.query_text, call.headers, call.address)
-    async with edge.gateway.open_stream(caller, channel, kind="tail", since=since, request=request) as stream:
+    async with _opened(edge, call, caller) as stream:
         await call.send({"type": "websocket.accept", "headers": [(b"x-request-id", call.request_id.encode())]})
         call.streaming = True
         async with unless_peer_is_gone(call):
@@ -37,18 +38,19 @@ async def tail(edge: Edge, call: Call) -> None:
                 await call.send({"type": "websocket.close", "code": end.code, "reason": reason})
 
 
-def _what(call: Call) -> tuple[str, tuple[str, int] | None]:
+def _opened(edge: Edge, call: Call, caller: OperatorCaller) -> AbstractAsyncContextManager[Stream | PatternTail]:
     query = call.query(("channel", "since"))
-    channel = query.text("channel")
+    channel, since = query.text("channel"), query.text("since")
+    request = ConnectRequest(call.query_text, call.headers, call.address)
     if channel is None:
-        raise Invalid("channel is missing: which one to follow", field="channel")
+        raise Invalid("channel is missing: a channel, a pattern as room:*, or * for all of the app", field="channel")
     if channel.endswith("*"):
-        raise Invalid("this version follows one channel; a pattern is not available yet", field="channel")
-    text = query.text("since")
-    since = None if text is None else parse_cursor(text)
-    if text is not None and since is None:
+        return edge.gateway.open_tail(caller, channel, since=since, request=request)
+    check_channel(channel)
+    place = None if since is None else parse_cursor(since)
+    if since is not None and place is None:
         raise Invalid("since is a cursor as an earlier message gave it: EPOCH:SEQ", field="since")
-    return check_channel(channel), since
+    return edge.gateway.open_stream(caller, channel, kind="tail", since=place, request=request)
 
 
 async def not_a_page(edge: Edge, call: Call) -> None:  # noqa: ARG001  an endpoint's signature

@@ -96,9 +96,9 @@ class Client:
 
 
 @asynccontextmanager
-async def open_node(data: Path) -> AsyncIterator[Node]:
+async def open_node(data: Path, log_settings: LogSettings | None = None) -> AsyncIterator[Node]:
     async with (
-        open_segments(data / "log", LogSettings()) as log,
+        open_segments(data / "log", log_settings or LogSettings()) as log,
         open_sqlite_registry(data / "registry.db") as registry,
         open_sqlite_events(data / "events.db") as store,
         open_memory_broker() as broker,
