@@ -51,7 +51,10 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Processor(msgspec.Struct, frozen=True, kw_only=True):
-    nice: Annotated[int, Meta(ge=0, le=19)] = 10  # of `serve --role processor`
+    """What brings the log into the stores."""
+
+    process: Literal["auto", "own", "shared"] = "auto"  # of `serve --role all`: a child, or the gateway's own
+    nice: Annotated[int, Meta(ge=0, le=19)] = 10  # of a process of its own
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):

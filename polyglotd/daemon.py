@@ -7,9 +7,10 @@ opened first is closed last. A fault of one service ends them all: whoever super
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +42,8 @@ from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import Plane
 from polyglotd.plane.native.library import Library, NoDriver, load_library
 from polyglotd.plane.native.plane import NativePlane
-from polyglotd.processing import open_processor_alone, open_processor_beside
-from polyglotd.processor.pipeline import Processor
+from polyglotd.processing import Processing, open_processing, running_processor
+from polyglotd.processor.report import read_state
 from polyglotd.stores import Stores, open_stores
 from polyglotd.telemetry.line_writer import LineWriter
 from polyglotd.telemetry.measured import Measured
@@ -59,6 +60,7 @@ LOCKS: dict[Role, tuple[Lock, ...]] = {
     "processor": ("processor",),
 }
 HTTP_DRAIN_S = 2.0  # for answers under way, after the drain
+PROCESSOR_GONE_WITHIN_S = 5.0  # that of a daemon that was killed notices it, and ends
 STORE_DRAIN_S = 5.0  # for what was accepted to reach the store, after those
 
 PACKAGE = Path(__file__).parent
@@ -84,14 +86,18 @@ class Daemon:
     async def run(self) -> None:
         """Serve until a signal, and drain. Raises `CannotStart` or another fault with words for the operator, in a
         group; anything else is a fault of ours."""
-        with stop_signals(self._stopped_at_once) as stop, locked_data_directory(self.data, LOCKS[self.role]):
+        within_s = PROCESSOR_GONE_WITHIN_S if self.role == "all" else 0.0
+        with (
+            stop_signals(self._stopped_at_once) as stop,
+            locked_data_directory(self.data, LOCKS[self.role], processor_within_s=within_s) as locks,
+        ):
             serving = trio.Event()
             async with _services() as daemon:
                 daemon.start_soon(_give_up_start, stop, serving, daemon.cancel_scope)
                 if self.role == "processor":
                     await self._run_processor(stop, serving)
                 else:
-                    await self._run_gateway(stop, serving)
+                    await self._run_gateway(stop, serving, locks)
         logger.info("stopped")
 
     # --- roles ---
@@ -100,29 +106,26 @@ class Daemon:
         async with open_stores(self.settings) as stores:
             # Before there is a log: who starts first, gateway or processor, does not matter.
             self._ready("processor", serving)
-            async with (
-                _unless(stop),
-                open_processor_alone(self.data / "log", stores, self.settings.kinds) as processor,
-            ):
-                await processor.run()
+            async with _unless(stop), running_processor(self.data, stores, self.settings.kinds):
+                await trio.sleep_forever()
 
-    async def _run_gateway(self, stop: trio.Event, serving: trio.Event) -> None:
+    async def _run_gateway(self, stop: trio.Event, serving: trio.Event, locks: Mapping[Lock, int]) -> None:
         library, why = self._driver()
         async with (
             self._open_log(library) as log,
             open_stores(self.settings) as stores,
             open_memory_broker() as broker,
-            AsyncExitStack() as processing,
+            AsyncExitStack() as exits,
         ):
             await ensure_admin_token(stores.registry, self.data)
             if self.development:
                 await ensure_development_app(stores.registry)
-            processor = None
+            processing: Processing | None = None
             if self.role == "all":
-                opening = open_processor_beside(log, stores, self.settings.kinds)
-                processor = await processing.enter_async_context(opening)
-                nursery = await processing.enter_async_context(_services())
-                await nursery.start(processor.run)
+                opening = open_processing(self.settings, log, stores, locks, development=self.development)
+                processing = await exits.enter_async_context(opening)
+                nursery = await exits.enter_async_context(_services())
+                await nursery.start(processing.run)
             settings = PlaneSettings(host=self.settings.listen.host, port=self.settings.listen.port)
             plane: Plane
             if library is not None and isinstance(log, NativeSegmentLog):
@@ -134,7 +137,7 @@ class Daemon:
                     logger.warning("[driver] io_threads is the driver's; the plane in Python has one thread")
                 plane = AsgiPlane(log, settings)
             logger.info("the %s plane serves with io_threads = %d: %s", plane.name, plane.io_threads, why)
-            await self._serve(stop, serving, log, stores, broker, processor, plane, why)
+            await self._serve(stop, serving, log, stores, broker, processing, plane, why)
 
     def _driver(self) -> tuple[Library | None, str]:
         """The library of the plane that is to serve, or None for the one in Python; and why that one."""
@@ -161,7 +164,7 @@ class Daemon:
         log: EventLog,
         stores: Stores,
         broker: Broker,
-        processor: Processor | None,
+        processing: Processing | None,
         plane: Plane,
         plane_why: str,
     ) -> None:
@@ -169,8 +172,8 @@ class Daemon:
         parts = {"log": "segments", "store": stores.kind, "broker": "memory", "plane": plane.name}
         store, registry = stores.events, stores.registry
         gateway = Gateway(plane=plane, log=log, store=store, registry=registry, broker=broker, settings=settings)
-        processing = (lambda: None) if processor is None else processor.health
-        metrics = Measured(plane, gateway, log, store, processing, self.out, per_app=self.settings.metrics.per_app)
+        report = partial(read_state, self.data, "separate") if processing is None else processing.report
+        metrics = Measured(plane, gateway, log, store, report, self.out, per_app=self.settings.metrics.per_app)
         edge = Edge(
             gateway=gateway,
             registry=registry,
@@ -180,7 +183,7 @@ class Daemon:
             parts=parts,
             plane_why=plane_why,
             io_threads=plane.io_threads,
-            processor=processing,
+            processor=report,
             examples=_example_pages() if self.development else None,
         )
         server = HttpServer(build_http_app(edge))
@@ -196,7 +199,7 @@ class Daemon:
                             self._warn_of_development(url)
                         self._ready(url, serving)
                         await stop.wait()
-                        await self._drain(gateway, server, log, processor)
+                        await self._drain(gateway, server, log, processing)
 
     async def _listen(self, listening: trio.Nursery, plane: Plane) -> str:
         """The URL of what it listens on. Raises `CannotStart`."""
@@ -207,14 +210,16 @@ class Daemon:
             raise CannotStart(cannot_listen(listen.host, listen.port, error)) from error
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def _drain(self, gateway: Gateway, server: HttpServer, log: EventLog, processor: Processor | None) -> None:
+    async def _drain(
+        self, gateway: Gateway, server: HttpServer, log: EventLog, processing: Processing | None
+    ) -> None:
         notify("STOPPING=1")
         logger.info("draining for up to %g s; another signal stops at once", self.settings.drain.seconds)
         await gateway.drain()
         await server.drain(HTTP_DRAIN_S)
-        if processor is not None:
+        if processing is not None:
             with trio.move_on_after(STORE_DRAIN_S) as patience:
-                await processor.caught_up(log.end)
+                await processing.caught_up(log.end)
             if patience.cancelled_caught:  # a store that is lost must not keep the daemon from ending
                 logger.warning("the last events are in the event log alone; the next start brings them to the store")
 

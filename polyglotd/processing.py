@@ -4,10 +4,19 @@ Part of the composition root. A stage is a line in `open_processor`: its name, a
 that it fills.
 """
 
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
+import trio
+
+from polyglotd.config import Settings
+from polyglotd.host.data_directory import Lock
+from polyglotd.host.watched_process import WatchedProcess
 from polyglotd.log.interface import STORE_READER
 from polyglotd.log.segment_reader import SegmentReader, open_segments_reader, wait_for_log
 from polyglotd.log.segments import SegmentLog
@@ -16,6 +25,7 @@ from polyglotd.processor.feed import Feed
 from polyglotd.processor.forgetting import Forgetting
 from polyglotd.processor.log_stage import LogStage, Sink
 from polyglotd.processor.pipeline import Processor
+from polyglotd.processor.report import AGE_MAX_S, ProcessorReport, StateFile, read_state, state_path
 from polyglotd.processor.retention import Retention
 from polyglotd.stores import Stores
 
@@ -54,12 +64,86 @@ def open_processor_beside(log: SegmentLog, stores: Stores, kinds: Kinds) -> Abst
 
 
 @asynccontextmanager
-async def open_processor_alone(directory: Path, stores: Stores, kinds: Kinds) -> AsyncIterator[Processor]:
-    """In a process of its own. Waits for the log to be there."""
+async def running_processor(data: Path, stores: Stores, kinds: Kinds) -> AsyncIterator[Processor]:
+    """In a process of its own. Waits for the log to be there; the gateway finds in DATA how it is."""
+    directory = data / "log"
     log_id = await wait_for_log(directory)
 
     def open_reader(name: str, position: int) -> AbstractAsyncContextManager[SegmentReader]:
         return open_segments_reader(directory, name, position)
 
-    async with open_processor(log_id, open_reader, stores, kinds) as processor:
+    async with (
+        open_processor(log_id, open_reader, stores, kinds) as processor,
+        trio.open_nursery() as processing,
+    ):
+        await processing.start(processor.run)
+        await processing.start(StateFile(state_path(data), processor.health).run)
         yield processor
+        processing.cancel_scope.cancel()
+
+
+# --- what a gateway's process knows of it ---
+
+
+class Processing(Protocol):
+    """The processor, as the daemon runs and watches it."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None: ...
+
+    def report(self) -> ProcessorReport | None: ...
+
+    async def caught_up(self, position: int) -> None:
+        """Return when everything before `position` is done; for a drain, under the caller's deadline. It may have
+        ended then."""
+
+
+@asynccontextmanager
+async def open_processing(
+    settings: Settings, log: SegmentLog, stores: Stores, locks: Mapping[Lock, int], *, development: bool
+) -> AsyncIterator[Processing]:
+    """As `[processor] process` says: a laptop is spared a second Python."""
+    process = settings.processor.process
+    if process == "own" or (process == "auto" and not development):
+        yield ChildProcessor(settings, locks["processor"])
+        return
+    async with open_processor_beside(log, stores, settings.kinds) as processor:
+        yield SharedProcessor(processor)
+
+
+class SharedProcessor:
+    """In this process."""
+
+    def __init__(self, processor: Processor) -> None:
+        self.run = processor.run
+        self.caught_up = processor.caught_up
+        self._processor = processor
+
+    def report(self) -> ProcessorReport:
+        return ProcessorReport(where="shared", health=self._processor.health(), pid=os.getpid())
+
+
+class ChildProcessor:
+    """In a child, which is started again when it ends. It shares our lock on the directory: whoever comes after us
+    waits until it is gone as well."""
+
+    def __init__(self, settings: Settings, lock: int) -> None:
+        self._data = Path(settings.data.dir)
+        command = (sys.executable, "-m", "polyglotd.processing_child")
+        self._child = WatchedProcess("the processor", command, msgspec.json.encode(settings), fds=(lock,))
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await self._child.run(task_status=task_status)
+
+    async def caught_up(self, position: int) -> None:
+        await self._child.finish(b"%d" % position)
+
+    def report(self) -> ProcessorReport:
+        child = self._child
+        restarts = max(0, child.starts_total - 1)
+        found = read_state(self._data, "own", restarts_total=restarts)
+        if child.problem is None and found is not None and found.pid == child.pid:
+            return found
+        problem = child.problem
+        if problem is None and trio.current_time() - child.started_at > AGE_MAX_S:
+            problem = f"no word from the processor since it was started {AGE_MAX_S:.0f} s ago or longer"
+        return ProcessorReport(where="own", health=None, problem=problem, pid=child.pid, restarts_total=restarts)

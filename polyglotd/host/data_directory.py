@@ -6,7 +6,8 @@ its process, whatever the process dies of; the file's content only helps to say 
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -15,17 +16,28 @@ from polyglotd.host.cannot_start import CannotStart
 
 Lock = Literal["gateway", "processor"]
 
+LOOK_S = 0.02
 MODE = 0o750  # keys' hashes and users' messages are in there
 
 
+class InUse(CannotStart):
+    """Another process has the role."""
+
+
 @contextmanager
-def locked_data_directory(data: Path, locks: Sequence[Lock]) -> Iterator[Path]:
-    """Hold the directory for these roles. Raises `CannotStart`."""
+def locked_data_directory(
+    data: Path, locks: Sequence[Lock], *, processor_within_s: float = 0.0
+) -> Iterator[Mapping[Lock, int]]:
+    """Hold the directory for these roles; the descriptors that hold it, for a child to hold it as well. Raises
+    `CannotStart`. `processor_within_s`: so long another process may take to let go of that role (this blocks)."""
     _make(data)
     with ExitStack() as held:
+        fds: dict[Lock, int] = {}
         for name in locks:
-            held.callback(os.close, _lock(data, name))
-        yield data
+            patient_until = time.monotonic() + (processor_within_s if name == "processor" else 0.0)
+            fds[name] = _lock_patiently(data, name, patient_until)
+            held.callback(os.close, fds[name])
+        yield fds
 
 
 def _make(data: Path) -> None:
@@ -35,6 +47,16 @@ def _make(data: Path) -> None:
         raise CannotStart(f"{data} is no directory; choose another with --data") from None
     except OSError as error:
         raise CannotStart(_unusable(data, "can't be made", error)) from None
+
+
+def _lock_patiently(data: Path, name: Lock, until: float) -> int:
+    while True:
+        try:
+            return _lock(data, name)
+        except InUse:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_S)
 
 
 def _lock(data: Path, name: Lock) -> int:
@@ -50,7 +72,7 @@ def _lock(data: Path, name: Lock) -> int:
     except BlockingIOError:
         owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
         os.close(fd)
-        raise CannotStart(
+        raise InUse(
             f"{data} is in use by another {name}" + (f", process {owner}" if owner.isdigit() else "") + "; stop that"
             " one, or choose another directory with --data"
         ) from None

@@ -9,7 +9,7 @@ from polyglotd.gateway.gateway import Gateway
 from polyglotd.log.interface import EventLog
 from polyglotd.model import Unavailable
 from polyglotd.plane.interface import Plane
-from polyglotd.processor.pipeline import ProcessorHealth
+from polyglotd.processor.report import ProcessorReport
 from polyglotd.store.interface import EventStore, StoreStats
 from polyglotd.telemetry.line_writer import LineWriter
 from polyglotd.telemetry.metrics import Snapshot
@@ -24,7 +24,7 @@ class Measured:
         gateway: Gateway,
         log: EventLog,
         store: EventStore,
-        processor: Callable[[], ProcessorHealth | None],
+        processor: Callable[[], ProcessorReport | None],
         out: LineWriter,
         *,
         per_app: bool,

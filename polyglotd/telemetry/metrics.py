@@ -16,7 +16,8 @@ from polyglotd.gateway.requests import AppCounts, GatewayCounters
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
 from polyglotd.plane.native.counters import DriverCounters
-from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
+from polyglotd.processor.pipeline import StageHealth
+from polyglotd.processor.report import ProcessorReport
 from polyglotd.store.interface import StoreStats
 from polyglotd.telemetry.driver_metrics import busiest, driver_app_metrics, driver_metrics
 
@@ -31,7 +32,7 @@ class Snapshot:
     plane: PlaneCounters | None = None
     gateway: GatewayCounters | None = None
     refusals: Mapping[str, int] = field(default_factory=dict)  # by reason, the gateway's own
-    processor: ProcessorHealth | None = None
+    processor: ProcessorReport | None = None
     log: LogStats | None = None
     store: StoreStats | None = None
     stored_position: int | None = None  # of the log, in the store
@@ -140,7 +141,13 @@ _STAGE_GAUGES = {
 }
 
 
-def _processor(health: ProcessorHealth) -> Iterator[Metric]:
+def _processor(report: ProcessorReport) -> Iterator[Metric]:
+    yield _gauge("processor_up", "1 where the processor runs and says how it is.", int(report.problem is None))
+    restarts = report.restarts_total
+    yield _counter("processor_restarts", "How often its process ended and was started again.", restarts)
+    health = report.health
+    if health is None:
+        return
     for name, text in _STAGE_COUNTERS.items():
         counter = CounterMetricFamily(f"polyglot_stage_{name.removesuffix('_total')}", text, labels=("stage",))
         for stage, its in health.stages.items():

@@ -13,7 +13,7 @@ from polyglotd.gateway.http.release import release
 from polyglotd.gateway.http.routes import Route
 from polyglotd.gateway.http.shapes import HealthView, ProcessorView, StageView, Status
 from polyglotd.gateway.requests import Health
-from polyglotd.processor.pipeline import ProcessorHealth
+from polyglotd.processor.report import ProcessorReport
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,7 +33,7 @@ async def ready(edge: Edge, call: Call) -> Answer:  # noqa: ARG001
 async def health(edge: Edge, call: Call) -> Answer:
     state = edge.gateway.health()
     processor = edge.processor()
-    checks = state.checks | _stages_checked(processor)
+    checks = state.checks | _processor_checked(processor)
     status, code = _status(state, checks)
     if credentials(call).absent and not call.from_operator_socket:
         return json_answer(HealthView(status=status), code)
@@ -55,17 +55,22 @@ async def health(edge: Edge, call: Call) -> Answer:
     return json_answer(view, code)
 
 
-def _stages_checked(processor: ProcessorHealth | None) -> dict[str, str]:
+def _processor_checked(processor: ProcessorReport | None) -> dict[str, str]:
     """A stage that can't go on makes no gateway unready: events wait for it in the log."""
-    stages = {} if processor is None else processor.stages
-    return {
+    if processor is None:
+        return {}
+    stages = {} if processor.health is None else processor.health.stages
+    return {"processor": processor.problem or "ok"} | {
         f"processor: {name}": "ok" if stage.waiting_for is None else f"waits: {stage.waiting_for}"
         for name, stage in stages.items()
     }
 
 
-def _processor_view(processor: ProcessorHealth) -> ProcessorView:
+def _processor_view(processor: ProcessorReport) -> ProcessorView:
     return ProcessorView(
+        process=processor.where,
+        pid=processor.pid,
+        restarts=processor.restarts_total,
         stages={
             name: StageView(
                 lag_events=stage.lag_events,
@@ -75,8 +80,8 @@ def _processor_view(processor: ProcessorHealth) -> ProcessorView:
                 set_aside=stage.set_aside_total,
                 failures=stage.failures_total,
             )
-            for name, stage in processor.stages.items()
-        }
+            for name, stage in ({} if processor.health is None else processor.health.stages).items()
+        },
     )
 
 

@@ -7,7 +7,7 @@ from polyglotd.gateway.gateway import Gateway
 from polyglotd.gateway.http.examples import ExamplePages
 from polyglotd.gateway.settings import GatewaySettings
 from polyglotd.model import now_us
-from polyglotd.processor.pipeline import ProcessorHealth
+from polyglotd.processor.report import ProcessorReport
 from polyglotd.store.interface import Registry
 
 
@@ -22,5 +22,5 @@ class Edge:
     plane_why: str = ""  # why this plane serves, in words
     io_threads: int = 1  # over which the plane spreads apps
     examples: ExamplePages | None = None  # development mode only
-    processor: Callable[[], ProcessorHealth | None] = lambda: None  # None where nothing is known of one
+    processor: Callable[[], ProcessorReport | None] = lambda: None  # None where there never was one
     now_us: Callable[[], int] = now_us

@@ -214,13 +214,18 @@ class StageView(ToClient):
 
 
 class ProcessorView(ToClient):
+    """`process`: shared (the gateway's), own (a child of it) or separate (one that somebody else started)."""
+
+    process: str
+    pid: int | None
+    restarts: int
     stages: dict[str, StageView]
 
 
 class HealthView(ToClient, omit_defaults=True):
     """Beside `status` only operators see the rest. `plane`: native (the driver in C++) or asgi (in Python);
     `plane_why`: why that one serves; `io_threads`: over how many threads it spreads apps. `checks`: each "ok", or
-    what is wrong. `processor`: null where the daemon knows nothing of one."""
+    what is wrong. `processor`: null where none ever ran on this data directory."""
 
     status: str
     version: str = ""

@@ -28,7 +28,7 @@ from polyglotd.gateway.settings import GatewaySettings
 from polyglotd.model import ALL_SCOPES, App, Limits, SigningSecret, now_us
 from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
-from polyglotd.processor.pipeline import ProcessorHealth
+from polyglotd.processor.report import ProcessorReport
 
 APP = "demo"
 ROOM = "/apps/demo/channels/room:lobby"
@@ -216,7 +216,7 @@ async def open_http_rig(
     *,
     examples: Path | None = None,
     metrics_public: bool = False,
-    processor: ProcessorHealth | None = None,
+    processor: ProcessorReport | None = None,
     kinds: Any = None,
     **settings: Any,
 ) -> AsyncIterator[HttpRig]:

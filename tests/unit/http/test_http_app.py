@@ -16,6 +16,7 @@ from polyglotd.gateway.http.body import BYTES_PER_S_MIN, DEADLINE_S, read_body
 from polyglotd.gateway.http.faults import BodyTimeout
 from polyglotd.gateway.http.http1 import HEAD_BYTES_MAX
 from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
+from polyglotd.processor.report import ProcessorReport
 
 
 @pytest.mark.parametrize(
@@ -198,13 +199,16 @@ async def test_health_says_how_far_each_stage_of_the_processor_is_and_what_it_wa
         waiting_for=None,
     )  # fmt: skip
     stuck = msgspec.structs.replace(store, lag_events=7, lag_bytes=800, lag_s=60.25, waiting_for="the disk is full")
-    processor = ProcessorHealth(stages={"store": store, "rollups": stuck}, pruned_total=0)
+    health = ProcessorHealth(stages={"store": store, "rollups": stuck}, pruned_total=0)
+    processor = ProcessorReport(where="own", health=health, pid=7)
     async with open_http_rig(processor=processor) as rig:
         answer = await rig.call("GET", "/health", operator=True)
         assert answer.status == 200  # clients are served, events wait in the log
         assert answer.json["status"] == "degraded"
         assert answer.json["checks"]["processor: store"] == "ok"
         assert answer.json["checks"]["processor: rollups"] == "waits: the disk is full"
+        assert answer.json["checks"]["processor"] == "ok"
+        assert (answer.json["processor"]["process"], answer.json["processor"]["pid"]) == ("own", 7)
         assert answer.json["processor"]["stages"]["rollups"] == {
             "lag_events": 7, "lag_bytes": 800, "lag_s": 60.25, "waiting_for": "the disk is full", "set_aside": 0,
             "failures": 0,

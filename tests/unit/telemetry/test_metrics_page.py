@@ -9,6 +9,7 @@ from polyglotd.gateway.requests import AppCounts
 from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
 from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
+from polyglotd.processor.report import ProcessorReport
 from polyglotd.store.interface import StoreStats
 from polyglotd.telemetry.metrics import APPS_MAX, MetricsPage, Snapshot
 
@@ -77,7 +78,7 @@ def test_names_and_units_are_prometheus_own() -> None:
         plane=PlaneCounters(),
         log=LogStats(end=0, unread_bytes=0, bytes_max=0, segments=0, channels=0, readers={}, failed=None),
         store=StoreStats(file_bytes=0, wal_bytes=0, set_aside=0),
-        processor=ProcessorHealth(stages={"store": STAGE}, pruned_total=1),
+        processor=ProcessorReport(where="shared", health=ProcessorHealth(stages={"store": STAGE}, pruned_total=1)),
         apps={"a": AppCounts(1, 1)},
     )
     page = MetricsPage(lambda: everything, release="1", parts={}).render().decode()
@@ -89,7 +90,9 @@ def test_names_and_units_are_prometheus_own() -> None:
 
 def test_each_stage_of_the_processor_shows_what_it_did_and_how_far_it_is_behind() -> None:
     stuck = msgspec.structs.replace(STAGE, waiting_for="the disk is full")
-    shown = samples(Snapshot(processor=ProcessorHealth(stages={"store": STAGE, "rollups": stuck}, pruned_total=4)))
+    health = ProcessorHealth(stages={"store": STAGE, "rollups": stuck}, pruned_total=4)
+    shown = samples(Snapshot(processor=ProcessorReport(where="own", health=health, restarts_total=3)))
+    assert (shown["polyglot_processor_up"], shown["polyglot_processor_restarts_total"]) == (1, 3)
     assert shown["polyglot_pruned_events_total"] == 4
     expected = {
         "events_total": 9, "failures_total": 2, "set_aside_total": 1, "lag_events": 7, "lag_bytes": 800,
@@ -98,6 +101,12 @@ def test_each_stage_of_the_processor_shows_what_it_did_and_how_far_it_is_behind(
     for stage in ("store", "rollups"):
         assert {name: shown[f"polyglot_stage_{name}{{{stage}}}"] for name in expected} == expected
     assert (shown["polyglot_stage_waiting{store}"], shown["polyglot_stage_waiting{rollups}"]) == (0, 1)
+
+
+def test_a_processor_of_which_nothing_is_known_is_down() -> None:
+    shown = samples(Snapshot(processor=ProcessorReport(where="own", health=None, problem="ended by signal 9")))
+    assert shown["polyglot_processor_up"] == 0
+    assert not any(name.startswith("polyglot_stage") for name in shown)
 
 
 def test_the_process_itself_is_shown() -> None:
