@@ -153,6 +153,17 @@ class CommandWriter {
     out_.binary(payload);
     out_.boolean(false);
   }
+  void erase(std::uint64_t topic, std::string_view epoch, std::uint64_t first, std::uint64_t last,
+             std::string_view user_id, std::uint64_t until_us, std::string_view payload) {
+    begin(8, 24);
+    out_.integer(topic);
+    text_or_nil(epoch);
+    out_.integer(first);
+    out_.integer(last);
+    text_or_nil(user_id);
+    out_.integer(until_us);
+    out_.binary(payload);
+  }
   void notice_all(std::string_view code, std::string_view message) {
     begin(4, 15);
     out_.nil();

@@ -181,7 +181,7 @@ class SimClient {
       Channel& state = channels_[channel];
       const std::string_view of = serializer_ == polyglot::Serializer::v1 ? message.ref : message.join_ref;
       if (state.member && state.member->join_ref == of) state.member.reset();
-    } else if (message.event == "signal" || message.event == "presence_diff") {
+    } else if (message.event == "signal" || message.event == "presence_diff" || message.event == "erased") {
       if (!channels_[channel].member) fail(std::string(message.event) + " to who is no member of " + channel);
     }
   }

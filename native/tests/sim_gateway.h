@@ -131,7 +131,7 @@ class SimGateway final : public SimWitness {
     commands.read_window(next_request_++, found.id, after, before, 1 + dice_.below(40));
   }
   void meddle() {
-    switch (dice_.below(9)) {
+    switch (dice_.below(10)) {
       case 0:
         new_epoch(dice_.one_in(2) ? "a" : "b", some_channel());
         break;
@@ -147,6 +147,15 @@ class SimGateway final : public SimWitness {
       case 2:
         commands.broadcast(topic(dice_.one_in(2) ? "a" : "b", some_channel()).id, "presence_diff", "{}");
         break;
+      case 9: {
+        const Topic& found = topic(dice_.one_in(2) ? "a" : "b", some_channel());
+        const std::uint64_t first = dice_.below(60);
+        const std::string_view user = dice_.one_in(2) ? "somebody" : "";
+        const std::string_view epoch = dice_.one_in(3) ? std::string_view{} : found.epoch;
+        commands.erase(found.id, epoch, first, first + dice_.below(20), user, std::uint64_t{1} << 60,
+                       dice_.one_in(5) ? "" : "{\"n\":1}");
+        break;
+      }
       case 3:
         commands.notice_all("maintenance", "soon");
         break;

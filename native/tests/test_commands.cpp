@@ -69,13 +69,15 @@ void write_all(CommandWriter& out) {
   out.publish(7, {{3, "t", "{}", "id", ""}, {3, "u", "1", "", "u"}});
   out.read_window(8, 3, {}, 17, 50);
   out.stop_accepting();
+  out.erase(3, "e", 1, 9, "", 0, "{}");
+  out.erase(3, "", 0, 99, "u", 1'750'000'000'000'000, "");
 }
 
 TEST("every command is decoded with its fields") {
   CommandWriter out;
   write_all(out);
   const auto batch = out.take();
-  CHECK_EQ(batch->commands.size(), 24u);
+  CHECK_EQ(batch->commands.size(), 26u);
   CHECK_EQ(at<command::ConfigureApp>(*batch, 0).payload_bytes, 4096);
   CHECK_EQ(at<command::ConfigureApp>(*batch, 0).publish_rate, 70.0);
   CHECK_EQ(at<command::Accept>(*batch, 1).user_id, "u");
@@ -100,6 +102,11 @@ TEST("every command is decoded with its fields") {
   const auto& read = at<command::ReadWindow>(*batch, 22);
   CHECK(!read.after && read.before == 17 && read.limit == 50);
   CHECK(std::holds_alternative<command::StopAccepting>(batch->commands.at(23)));
+  const auto& erased = at<command::Erase>(*batch, 24);
+  CHECK(erased.epoch == "e" && erased.first == 1 && erased.last == 9 && erased.user_id.empty());
+  CHECK_EQ(erased.payload, "{}");
+  CHECK_EQ(at<command::Erase>(*batch, 25).user_id, "u");
+  CHECK_EQ(at<command::Erase>(*batch, 25).until_us, 1'750'000'000'000'000);
 }
 
 TEST("a batch that is cut anywhere, or goes on, is refused") {

@@ -122,6 +122,16 @@ void compare(std::uint64_t seed) {
         model.floor = 1;
         window.clear(model.last);
         break;
+      case 3: {
+        if (model.held.empty()) break;
+        const std::uint64_t seq = model.first() + dice.below(model.held.size());
+        Model::Held& one = model.held[seq - model.first()];
+        const KeptEvent stone = event(seq, one.ts_us, "erased", dice.below(200));
+        one.size = stone.size;
+        model.fit();
+        window.replace(seq, stone);
+        break;
+      }
       default: {
         const std::size_t size = dice.one_in(30) ? 400'000 : dice.below(100);
         const KeptEvent next = event(++model.last, now_us, "t", size);
@@ -199,6 +209,11 @@ TEST("a snapshot is the newest of each type, the longest silent goes") {
         types_max = dice.below(7);
         snapshot.rebound(types_max);
         fit();
+      }
+      if (dice.one_in(5)) {
+        const std::uint64_t gone = dice.below(seq + 2);
+        snapshot.remove(gone);
+        model.erase(gone);
       }
       if (dice.one_in(40)) {
         snapshot.clear();

@@ -25,6 +25,13 @@ class Snapshot:
         self._newest.move_to_end(event.type)
         self._fit()
 
+    def remove(self, seq: int) -> None:
+        """The event with this seq was erased: its type has none until its next. Does nothing where it is not held."""
+        for event in self._newest.values():
+            if event.seq == seq:
+                del self._newest[event.type]
+                return
+
     def events(self) -> list[Event]:
         return list(self._newest.values())
 

@@ -54,6 +54,17 @@ class Window:
         self._bytes += size
         self._fit()
 
+    def held(self, first: int, last: int) -> list[Event]:
+        """Those of the events first..last that are held, in seq order."""
+        seqs = range(max(first, self.first), min(last, self.last) + 1)
+        return [self._held[seq][0] for seq in seqs]
+
+    def replace(self, event: Event, size: int) -> None:
+        """Put an event in the place of the one with its seq, which is held. The bounds are as strict as before."""
+        self._bytes += size - self._held[event.seq][1]
+        self._held[event.seq] = (event, size)
+        self._fit()
+
     def expire(self, now_us: int) -> None:
         """Let go of what is older than history_s. Call it before reading."""
         oldest_us = now_us - self._history_us

@@ -415,6 +415,24 @@ class StopAccepting(Command, frozen=True, array_like=True, tag=23):
     """The beginning of a drain: the listening socket is closed, connections live on."""
 
 
+class Erase(Command, frozen=True, array_like=True, tag=24):
+    """Put tombstones in the place of the events first..last in the topic's window; where `user_id` is given, of this
+    user's up to the time `until_us`. They leave the snapshot too. Ids stay known to the dedupe.
+
+    Members get `erased` with the payload, which never gives way. What waits in their queues already is sent as it
+    was, before it. An empty payload is not sent, nor is one about a user of whom the topic never had anything. Does
+    nothing where `epoch` is given and is not the topic's.
+    """
+
+    topic: int
+    epoch: str | None
+    first: int
+    last: int
+    user_id: str | None
+    until_us: int
+    payload: bytes  # JSON
+
+
 AnyCommand = (
     ConfigureApp
     | Accept
@@ -439,6 +457,7 @@ AnyCommand = (
     | Publish
     | ReadWindow
     | StopAccepting
+    | Erase
 )
 
 

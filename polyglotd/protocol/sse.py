@@ -1,7 +1,7 @@
 """A channel as Server-Sent Events (WHATWG HTML, 9.2): frames out, and the `Last-Event-ID` that comes back in.
 
-Events have no name, so that `onmessage` of an EventSource gets them; `reset` and `system` are named. Used for
-connections of the serializer `sse`, which have no joins and no replies.
+Events have no name, so that `onmessage` of an EventSource gets them; `reset`, `erased` and `system` are named. Used
+for connections of the serializer `sse`, which have no joins and no replies.
 """
 
 import re
@@ -26,6 +26,11 @@ def encode_reset(epoch: str, seq: int) -> bytes:
     It has no id: a client that is cut off before the events that follow must be told again.
     """
     return b"event: reset\n" + _data(b'{"epoch":%b,"seq":%d}' % (encode_str(epoch), seq))
+
+
+def encode_erased(payload: bytes) -> bytes:
+    """What was sent before is to be shown no more. It has no id: it is no place in the channel."""
+    return b"event: erased\n" + _data(payload)
 
 
 def encode_notice(code: str, message: str) -> bytes:

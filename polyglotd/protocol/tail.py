@@ -1,4 +1,4 @@
-"""The messages of a tail (the operators' WebSocket): `{event, cursor}` and `{notice: {code, message}}`.
+"""The messages of a tail (the operators' WebSocket): `{event, cursor}`, `{notice: {code, message}}` and `{erased}`.
 
 Used for connections of the serializer `tail`, which have no joins and no replies, and by the gateway for tails of
 many channels, whose cursors are others and whose notices may have one too.
@@ -14,6 +14,11 @@ def encode_event(epoch: str, seq: int, envelope: bytes) -> bytes:
 
 def encode_notice(code: str, message: str) -> bytes:
     return b'{"notice":{"code":%b,"message":%b}}' % (encode_str(code), encode_str(message))
+
+
+def encode_erased(payload: bytes) -> bytes:
+    """What was sent before is to be shown no more."""
+    return b'{"erased":%b}' % payload
 
 
 def encode_reset(epoch: str, seq: int) -> bytes:

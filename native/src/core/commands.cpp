@@ -244,6 +244,16 @@ Command read_command(MsgpackReader& in) {
     case 23:
       expect(fields, 1);
       return StopAccepting{};
+    case 24: {
+      expect(fields, 8);
+      const std::uint64_t topic = in.natural();
+      const std::string_view epoch = in.optional_text();
+      const std::uint64_t first = in.natural();
+      const std::uint64_t last = in.natural();
+      const std::string_view user_id = in.optional_text();
+      const std::int64_t until_us = in.integer();
+      return Erase{topic, epoch, first, last, user_id, until_us, in.binary()};
+    }
     default:
       throw MsgpackError("an unknown command");
   }

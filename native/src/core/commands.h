@@ -171,6 +171,15 @@ struct ReadWindow {
   std::size_t bytes_max = 0;
 };
 struct StopAccepting {};
+struct Erase {
+  std::uint64_t topic = 0;
+  std::string_view epoch;  // empty: whatever it is
+  std::uint64_t first = 0;
+  std::uint64_t last = 0;
+  std::string_view user_id;  // empty: of anybody
+  std::int64_t until_us = 0;
+  std::string_view payload;
+};
 
 }  // namespace command
 
@@ -179,7 +188,7 @@ using Command =
                  command::NewEpoch, command::CloseTopic, command::Admit, command::RefuseJoin, command::Backfill,
                  command::SetCapabilities, command::Reply, command::SendTo, command::Broadcast, command::Notice,
                  command::EndSubscription, command::Disconnect, command::OpenVirtual, command::Feed, command::TakeMail,
-                 command::Publish, command::ReadWindow, command::StopAccepting>;
+                 command::Publish, command::ReadWindow, command::StopAccepting, command::Erase>;
 
 // Views point into `bytes`, so a batch is moved as a whole, in a unique_ptr.
 struct CommandBatch {

@@ -124,6 +124,7 @@ class Engine {
   void run(const command::Reply& command);
   void run(const command::SendTo& command);
   void run(const command::Broadcast& command);
+  void run(const command::Erase& command);
   void run(const command::Notice& command);
   void run(const command::EndSubscription& command);
   void run(const command::Disconnect& command);
@@ -201,6 +202,8 @@ class Engine {
   void build_runs(Fanout& fanout, const RunRef& canonical, std::vector<std::uint32_t> ends);
   void append_event_frame(std::string& out, Wire wire, const Topic& topic, std::uint64_t seq,
                           std::string_view envelope) const;
+  bool erase(Topic& topic, const command::Erase& command);
+  void broadcast(Topic& topic, std::string_view event_json, std::string_view payload, bool presence_only);
   bool append_message_frame(std::string& out, Wire wire, const Topic& topic, std::string_view event_json,
                             std::string_view payload) const;
 

@@ -11,6 +11,7 @@ namespace polyglot {
 
 namespace {
 
+constexpr std::string_view kErased = "\"erased\"";
 constexpr std::size_t kSliceMembers = 16;  // of topics with more than are served at once: others wait for some 0.1 ms
 constexpr std::size_t kSliceBytes = 1 << 20;  // of all their frames together; one member gets any size
 
@@ -70,7 +71,16 @@ void Engine::append_event_frame(std::string& out, Wire wire, const Topic& topic,
 
 bool Engine::append_message_frame(std::string& out, Wire wire, const Topic& topic, std::string_view event_json,
                                   std::string_view payload) const {
-  if (!is_phoenix(wire)) return false;  // streams get events and notices only
+  if (!is_phoenix(wire)) {  // streams get events and notices, and hear of events that were erased
+    if (event_json != kErased) return false;
+    if (wire == Wire::sse) {
+      out += "event: erased\n";
+      append_sse_data(out, payload);
+    } else {
+      out.append("{\"erased\":").append(payload).append("}");
+    }
+    return true;
+  }
   std::string head;
   std::string_view tail = "]";
   if (serializer_of(wire) == Serializer::v2) {
@@ -113,18 +123,31 @@ void Engine::build_runs(Fanout& fanout, const RunRef& canonical, std::vector<std
 void Engine::run(const command::Broadcast& command) {
   const auto found = topics_.find(command.topic);
   if (found == topics_.end()) return;
+  std::string event;
+  append_json_string(event, command.event);
+  broadcast(*found->second, event, command.payload, command.presence_only);
+}
+
+void Engine::run(const command::Erase& command) {
+  const auto found = topics_.find(command.topic);
+  if (found == topics_.end()) return;
   Topic& topic = *found->second;
+  if (!command.epoch.empty() && command.epoch != topic.epoch) return;
+  const bool was_there = erase(topic, command);
+  if (was_there && !command.payload.empty()) broadcast(topic, kErased, command.payload, false);
+}
+
+// A message without a seq, which never gives way.
+void Engine::broadcast(Topic& topic, std::string_view event_json, std::string_view payload, bool presence_only) {
   if (topic.member_count == 0) return;
   auto fanout = FanoutRef::make();
   fanout->topic = &topic;
   fanout->control = true;
-  fanout->presence_only = command.presence_only;
-  std::string event;
-  append_json_string(event, command.event);
+  fanout->presence_only = presence_only;
   for (std::size_t at = 0; at < kWires; ++at) {
     if (topic.members_of[at] == 0) continue;
     frame_.clear();
-    if (!append_message_frame(frame_, static_cast<Wire>(at), topic, event, command.payload)) continue;
+    if (!append_message_frame(frame_, static_cast<Wire>(at), topic, event_json, payload)) continue;
     fanout->runs[at] = RunRef::of(frame_);
     fanout->ends[at] = {static_cast<std::uint32_t>(frame_.size())};
   }

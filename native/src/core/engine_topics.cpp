@@ -213,6 +213,38 @@ void Engine::run(const command::ReadWindow& command) {
   records_.window_page_end(page.more);
 }
 
+// Puts tombstones in the place of what is meant; whether there may have been any of it.
+bool Engine::erase(Topic& topic, const command::Erase& command) {
+  std::string scratch;
+  const auto is_meant = [&](const KeptEvent& event) {
+    return command.user_id.empty() || (event.ts_us <= command.until_us && event.user_id(scratch) == command.user_id);
+  };
+  std::string envelopes;
+  std::vector<std::pair<std::uint64_t, KeptEvent>> stones;
+  const std::uint64_t first = std::max(command.first, topic.window.first());
+  const std::uint64_t last = std::min(command.last, topic.window.last());
+  for (std::uint64_t seq = first; seq <= last; ++seq) {
+    const KeptEvent& event = topic.window.at(seq);
+    if (!is_meant(event)) continue;
+    std::string ts;
+    time_.append(ts, event.ts_us);
+    stones.emplace_back(seq, append_kept_envelope(envelopes, topic.names, event.id(), "erased", "null", seq, "null",
+                                                  event.ts_us, ts));
+  }
+  const RunRef run = RunRef::of(envelopes);
+  for (auto& [seq, stone] : stones) {
+    stone.run = run;
+    // A tombstone may be larger than a small event was: older ones may have had to give way to those before it.
+    if (seq >= topic.window.first()) topic.window.replace(seq, stone);
+  }
+  std::vector<std::uint64_t> gone;
+  for (const auto& [seq, event] : topic.snapshot.events()) {
+    if (command.first <= seq && seq <= command.last && is_meant(event)) gone.push_back(seq);
+  }
+  for (const std::uint64_t seq : gone) topic.snapshot.remove(seq);
+  return command.user_id.empty() || !stones.empty() || topic.window.first() > 1;
+}
+
 // --- what was published, by position
 
 void Engine::note_published(Topic& topic, const Batch& batch, const Commit& commit) {

@@ -25,6 +25,13 @@ class Snapshot {
     events_[seq] = alone(event);
     fit();
   }
+  // The event with this seq was erased: its type has none until its next.
+  void remove(std::uint64_t seq) {
+    const auto found = events_.find(seq);
+    if (found == events_.end()) return;
+    seqs_.erase(std::string(found->second.type()));
+    events_.erase(found);
+  }
   void clear() {
     seqs_.clear();
     events_.clear();

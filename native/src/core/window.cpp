@@ -34,6 +34,14 @@ void Window::append(KeptEvent event) {
   fit();
 }
 
+void Window::replace(std::uint64_t seq, KeptEvent event) {
+  KeptEvent& held = held_[seq - first_];
+  bytes_ += event.size;
+  bytes_ -= held.size;
+  held = std::move(event);
+  fit();
+}
+
 void Window::expire(std::int64_t now_us) {
   const std::int64_t oldest_us = now_us - history_us_;
   while (!held_.empty() && held_.front().ts_us < oldest_us) {

@@ -25,6 +25,7 @@ class Window {
   void rebound(std::int64_t history_events, std::int64_t history_s);
   void clear(std::uint64_t last);
   void append(KeptEvent event);  // the channel's next event
+  void replace(std::uint64_t seq, KeptEvent event);  // of one that is held; the bounds are as strict as before
   void expire(std::int64_t now_us);
 
   std::uint64_t first() const { return first_; }

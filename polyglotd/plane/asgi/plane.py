@@ -36,6 +36,7 @@ from polyglotd.plane.interface import (
     ConfigureApp,
     Disconnect,
     EndSubscription,
+    Erase,
     Feed,
     NewEpoch,
     Notice,
@@ -260,6 +261,14 @@ class AsgiPlane:
         if (topic := self._state.topics.get(command.topic)) is not None:
             self._delivery.broadcast(topic, command.event, command.payload, command.presence_only)
 
+    def _erase(self, command: Erase) -> None:
+        topic = self._state.topics.get(command.topic)
+        if topic is None or command.epoch not in (None, topic.epoch):
+            return
+        was_there = topic.erase(command.first, command.last, command.user_id, command.until_us)
+        if was_there and command.payload:
+            self._delivery.broadcast(topic, "erased", command.payload, False)
+
     def _publish(self, command: Publish) -> None:
         self._publishing.publish_batch(command)
 
@@ -288,4 +297,5 @@ _CARRY_OUT: dict[type, Callable[[AsgiPlane, Any], None]] = {
     Publish: AsgiPlane._publish,
     ReadWindow: AsgiPlane._read_window,
     StopAccepting: AsgiPlane._stop_accepting,
+    Erase: AsgiPlane._erase,
 }

@@ -14,7 +14,7 @@ import trio
 from polyglotd.channels.dedupe import Dedupe
 from polyglotd.channels.snapshot import Snapshot
 from polyglotd.channels.window import Window
-from polyglotd.model import Event, EventIds, Limits, Policy, Refusal, encode_event, envelope_bytes, now_us
+from polyglotd.model import Event, EventIds, Limits, Policy, Refusal, encode_event, envelope_bytes, now_us, tombstone
 from polyglotd.plane.asgi.member import Member, Stage
 from polyglotd.plane.asgi.wire import EventFrames, MessageFrames
 from polyglotd.plane.interface import Accepted, OpenTopic
@@ -140,6 +140,23 @@ class Topic:
         self.window.clear()
         self.dedupe.clear()
         self.snapshot.clear()
+
+    def erase(self, first: int, last: int, user_id: str | None, until_us: int) -> bool:
+        """Put tombstones in the place of what is meant; whether there may have been any of it."""
+
+        def is_meant(event: Event) -> bool:
+            return user_id is None or (event.user_id == user_id and event.ts_us <= until_us)
+
+        held = [event for event in self.window.held(first, last) if is_meant(event)]
+        for event in held:
+            stone = tombstone(event)
+            # It may be larger than a small event was: older ones may have had to give way to those before it.
+            if event.seq >= self.window.first:
+                self.window.replace(stone, envelope_bytes(stone))
+        for event in self.snapshot.events():
+            if first <= event.seq <= last and is_meant(event):
+                self.snapshot.remove(event.seq)
+        return user_id is None or bool(held) or self.window.first > 1
 
     # --- fan-out
 

@@ -58,7 +58,7 @@ class SseWire:
         return sse.encode_event(epoch, seq, envelope)
 
     def message(self, channel: str, event: str, payload: bytes) -> bytes | None:  # noqa: ARG002
-        return None
+        return sse.encode_erased(payload) if event == "erased" else None
 
     def notice(self, code: str, message: str) -> bytes | None:
         return sse.encode_notice(code, message)
@@ -75,7 +75,7 @@ class TailWire:
         return tail.encode_event(epoch, seq, envelope)
 
     def message(self, channel: str, event: str, payload: bytes) -> bytes | None:  # noqa: ARG002
-        return None
+        return tail.encode_erased(payload) if event == "erased" else None
 
     def notice(self, code: str, message: str) -> bytes | None:
         return tail.encode_notice(code, message)

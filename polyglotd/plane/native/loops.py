@@ -19,6 +19,7 @@ from polyglotd.plane.interface import (
     Disconnect,
     Disconnected,
     EndSubscription,
+    Erase,
     Feed,
     NewEpoch,
     Notice,
@@ -38,7 +39,7 @@ from polyglotd.plane.interface import (
 )
 
 ACCEPTING = 0
-ABOUT_TOPICS: tuple[type, ...] = (SetPolicy, NewEpoch, CloseTopic, Broadcast, ReadWindow)
+ABOUT_TOPICS: tuple[type, ...] = (SetPolicy, NewEpoch, CloseTopic, Broadcast, ReadWindow, Erase)
 ABOUT_CONNS: tuple[type, ...] = (
     Admit,
     RefuseJoin,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from polyglotd.channels.window import Window
-from polyglotd.model import Event
+from polyglotd.model import Event, tombstone
 
 
 def filled(count: int, *, history_events: int = 100, size: int = 10, bytes_max: int = 1 << 20) -> Window:
@@ -152,6 +152,15 @@ class WindowAgainstAList(RuleBasedStateMachine):
         self.held.append((new, size))
         self.fit(by_age=False)
 
+    @rule(at=st.integers(0, 8), size=st.integers(1, 40))
+    def replace(self, at: int, size: int) -> None:
+        if self.held:
+            old, _ = self.held[at % len(self.held)]
+            stone = tombstone(old)
+            self.window.replace(stone, size)
+            self.held[at % len(self.held)] = (stone, size)
+            self.fit(by_age=False)
+
     @rule(pass_s=st.integers(0, 15))
     def expire(self, pass_s: int) -> None:
         self.now_us += pass_s * SECOND_US
@@ -202,3 +211,10 @@ class WindowAgainstAList(RuleBasedStateMachine):
 
 TestWindowAgainstAList = WindowAgainstAList.TestCase
 TestWindowAgainstAList.settings = STATEFUL
+
+
+def test_what_is_held_of_a_range_is_its_part_of_the_window() -> None:
+    window = filled(10, history_events=6)
+    assert seqs(window.held(1, 6)) == [5, 6]
+    assert seqs(window.held(9, 99)) == [9, 10]
+    assert seqs(window.held(1, 4)) == []
