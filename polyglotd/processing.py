@@ -21,12 +21,14 @@ from polyglotd.log.interface import STORE_READER
 from polyglotd.log.segment_reader import SegmentReader, open_segments_reader, wait_for_log
 from polyglotd.log.segments import SegmentLog
 from polyglotd.model import PolicyOverride
+from polyglotd.processor.erasing import Erasing
 from polyglotd.processor.feed import Feed
 from polyglotd.processor.forgetting import Forgetting
 from polyglotd.processor.log_stage import LogStage, Sink
 from polyglotd.processor.pipeline import Processor
 from polyglotd.processor.report import AGE_MAX_S, ProcessorReport, StateFile, read_state, state_path
 from polyglotd.processor.retention import Retention
+from polyglotd.processor.stage import Chore
 from polyglotd.stores import Stores
 
 OpenReader = Callable[[str, int], AbstractAsyncContextManager[SegmentReader]]
@@ -52,8 +54,9 @@ async def open_processor(
         stages = [
             await stage(STORE_READER, stores.events),
         ]
-        chores = [
+        chores: list[Chore] = [
             Forgetting(stores.events, stores.registry),
+            Erasing(stores.events),
         ]
         yield Processor(feed, stages, Retention(stores.events, stores.registry, kinds), chores)
 

@@ -10,6 +10,7 @@ from functools import partial
 
 import trio
 
+from polyglotd.log.erasures import Erasures
 from polyglotd.log.interface import FoundEvents, LogCorrupt, TailMoved, Wanted
 from polyglotd.log.search import find_events
 from polyglotd.log.steady import Rewrites
@@ -22,9 +23,10 @@ SPANS_MAX = 10_000  # that wait; beyond it they become one, with all that is bet
 class Follower:
     """Satisfies `LogFollower`."""
 
-    def __init__(self, writer: Writer, rewrites: Rewrites) -> None:
+    def __init__(self, writer: Writer, rewrites: Rewrites, erasures: Erasures) -> None:
         self._writer = writer
         self._steady = rewrites.steady
+        self._shown = erasures.shown
         self._wanted: dict[str, dict[Wanted, int]] = {}  # by app, and how often
         self._spans: list[tuple[int, int]] = []  # that hold wanted events: noted, not yet read
         self._position = 0  # nothing wanted that stands before it waits any more
@@ -70,7 +72,7 @@ class Follower:
                 raise
             self._spans[:0] = left
             self._position = found.end if left else until
-            return FoundEvents(found.events, found.ends, self._position)
+            return FoundEvents([self._shown(event) for event in found.events], found.ends, self._position)
 
     def pass_on(self) -> int:
         if not self._spans:

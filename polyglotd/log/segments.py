@@ -85,7 +85,7 @@ class SegmentLog:
         self._writer = writer
         self._rewrites = Rewrites(opened.mark.rewrites, opened.mark.set_rewrites)
         self._tails = Tails(opened.table, writer, self._rewrites)
-        self._follower = Follower(writer, self._rewrites)
+        self._follower = Follower(writer, self._rewrites, opened.table.erasures)
         self._searches = trio.CapacityLimiter(SEARCHES_MAX)
         self._sync = GroupSync(writer, on_durable=self._on_durable, on_failed=self._on_failed)
         self._eraser = Eraser(directory, opened.table.erasures, writer, self._sync, self._rewrites)
@@ -287,7 +287,7 @@ class SegmentLog:
             partial(find_events, segments, [wanted], [(position, until)]),
             limiter=self._searches,
         )
-        return found
+        return FoundEvents([self.shown(event) for event in found.events], found.ends, found.end)
 
     @property
     def begin(self) -> int:

@@ -42,7 +42,7 @@ from polyglotd.model.event import (
     now_us,
     tombstone,
 )
-from polyglotd.model.ids import EventIds, new_epoch, new_handle, new_secret
+from polyglotd.model.ids import EventIds, event_id_ms, new_epoch, new_handle, new_secret
 from polyglotd.model.limits import Limits, LimitsPatch, apply_patch
 from polyglotd.model.names import (
     check_app_id,
@@ -136,6 +136,7 @@ __all__ = [
     "encode_event",
     "encode_signal",
     "envelope_bytes",
+    "event_id_ms",
     "format_ts",
     "kind_of",
     "new_epoch",

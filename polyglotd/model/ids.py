@@ -41,6 +41,17 @@ class EventIds:
         return f"{self._most}{_PAIRS[last >> 10]}{_PAIRS[last & 1023]}"
 
 
+def event_id_ms(event_id: str) -> int | None:
+    """The time in an id that the server made, in ms since 1970: its event's, or a little later. None: another id."""
+    digits = event_id.removeprefix(EVENT_ID_PREFIX)
+    if len(digits) != 26 or len(event_id) != 30 or not set(digits) <= set(_CROCKFORD):
+        return None
+    value = 0
+    for digit in digits:
+        value = value * 32 + _CROCKFORD.index(digit)
+    return value >> _RANDOM_BITS
+
+
 def new_epoch() -> str:
     """A channel's new epoch: 10 random characters, enough that no two of a channel's epochs ever meet."""
     return _base32(secrets.randbits(50), 10)

@@ -23,7 +23,9 @@ async def read_history(store: EventStore, log: EventLog, query: HistoryQuery) ->
         return EventPage([], more=False)
     head = log.head(query.app_id, query.channel)
     if query.epoch != head.epoch:  # the past of a past epoch is in the store alone
-        return await store.history(query)
+        found = await store.history(query)
+        shown = [log.shown(event) for event in found.events]
+        return EventPage([event for event in shown if query.type in (None, event.type)], more=found.more)
     if query.after is None:
         return await _newest(store, log, query, before=head.seq + 1 if query.before is None else query.before)
     return await _oldest(store, log, query, query.after)
@@ -31,7 +33,7 @@ async def read_history(store: EventStore, log: EventLog, query: HistoryQuery) ->
 
 async def _newest(store: EventStore, log: EventLog, query: HistoryQuery, before: int) -> EventPage:
     """Newest first: the log's part, then, with what room is left, the store's below it."""
-    page = _Page(query)
+    page = _Page(query, log)
     moves = 0
     while moves < MOVES_MAX:
         first = log.tail_first(query.app_id, query.channel)
@@ -53,7 +55,7 @@ async def _newest(store: EventStore, log: EventLog, query: HistoryQuery, before:
 
 async def _oldest(store: EventStore, log: EventLog, query: HistoryQuery, after: int) -> EventPage:
     """Oldest first: the store's part, then the log's; `after` rises with what has been read."""
-    page = _Page(query)
+    page = _Page(query, log)
     before = query.before
     moves = 0
     while moves < MOVES_MAX:
@@ -86,16 +88,18 @@ async def _oldest(store: EventStore, log: EventLog, query: HistoryQuery, after: 
 
 
 class _Page:
-    """Gathers matching events up to the query's bounds."""
+    """Gathers matching events up to the query's bounds, as they may be shown."""
 
-    def __init__(self, query: HistoryQuery) -> None:
+    def __init__(self, query: HistoryQuery, log: EventLog) -> None:
         self._query = query
+        self._log = log
         self._bytes = 0
         self.events: list[Event] = []
 
     def add(self, event: Event) -> bool:
         """Take the event if it matches; false, without it, where the page is full."""
         query = self._query
+        event = self._log.shown(event)  # log or store may not have erased it yet
         if query.type is not None and event.type != query.type:
             return True
         if query.from_us is not None and event.ts_us < query.from_us:

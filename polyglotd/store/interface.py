@@ -108,6 +108,17 @@ class EventStore(Protocol):
     async def erased(self, app_id: str) -> None:
         """The app is forgotten by the store too, unless there is something left to erase after all."""
 
+    async def find(self, app_id: str, channel: str, event_id: str, limit: int) -> Sequence[Event]:
+        """The channel's events with this id, in any of its epochs; at most `limit`, newest first."""
+
+    async def erasures(self) -> Collection[str]:
+        """Ids of those that were read from the log and are not through yet: some rows or files may still hold what
+        they erase. `append` carries out what is small at once."""
+
+    async def erase_on(self, limit: int) -> bool:
+        """Put tombstones in the place of at most `limit` more events; true when none of `erasures` is left. Usage is
+        as before, what counts stored bytes is not."""
+
     async def stats(self) -> StoreStats:
         """For metrics and health."""
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,8 +12,8 @@ from contracts.log_events import EPOCH, event, events
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polyglotd.log.interface import AppForgotten, EpochBegun, Meter
-from polyglotd.model import Event, encode_event
+from polyglotd.log.interface import AppForgotten, EpochBegun, Erasure, Meter
+from polyglotd.model import Event, EventIds, encode_event, tombstone
 from polyglotd.store.interface import EventStore, HistoryQuery, RecordRefused, SetAside, Usage
 from polyglotd.store.sqlite.events import open_sqlite_events
 
@@ -417,3 +418,108 @@ async def test_stats_know_the_size(store: EventStore) -> None:
     stats = await store.stats()
     assert stats.file_bytes + stats.wal_bytes > 20_000
     assert msgspec.structs.asdict(stats)["set_aside"] == 0
+
+
+# --- erasing ---
+
+LATE_US = NOVEMBER_US + 3_600_000_000
+
+
+def erasure(number: int = 1, what: Any = "event", first: int = 1, last: int = 1, **fields: Any) -> Erasure:
+    values: dict[str, Any] = {"app_id": "app", "channel": "room:lobby", "epoch": EPOCH, "user_id": None}
+    if what == "user":
+        values |= {"channel": "", "epoch": "", "user_id": "user1"}
+    values |= {"erasure_id": f"era_{number}", "what": what, "first_seq": first, "last_seq": last, "ts_us": LATE_US}
+    return Erasure(**(values | fields))
+
+
+async def erased(store: EventStore, limit: int = 1_000) -> int:
+    """Erase all that is asked for; in how many rounds."""
+    rounds = 1
+    while not await store.erase_on(limit):
+        rounds += 1
+        assert rounds < 1_000
+    assert not await store.erasures()
+    return rounds
+
+
+async def history(store: EventStore, **fields: object) -> list[Event]:
+    return list((await store.history(query(limit=1_000, **fields))).events)
+
+
+async def test_one_event_is_a_tombstone_in_the_transaction_that_reads_of_it(store: EventStore) -> None:
+    await store.append(LOG, [*events(1, 3), erasure(first=2, last=2), event(4)], 500)
+    assert await history(store) == [event(1), tombstone(event(2)), event(3), event(4)]
+    await erased(store)
+    assert (await store.usage("app", "2026-11")).events == 4, "what was published is billed"
+
+
+async def test_a_history_goes_with_its_past_epochs_and_not_what_comes_after(store: EventStore) -> None:
+    past, now = events(1, 3, epoch="past"), events(1, 3)
+    asked = erasure(what="history", first=0, last=2)
+    await store.append(LOG, [*past, *now, event(1, "room:other"), asked], 500)
+    await store.append(LOG, [event(4), event(1, epoch="next")], 600)
+    assert await erased(store, limit=2) > 2, "in small steps"
+    assert await history(store, epoch="past") == list(map(tombstone, past))
+    assert await history(store) == [*map(tombstone, now[:2]), now[2], event(4)]
+    assert await history(store, epoch="next") == [event(1, epoch="next")]
+    assert await history(store, channel="room:other") == [event(1, "room:other")]
+
+
+async def test_a_users_events_go_everywhere_in_the_app(store: EventStore) -> None:
+    mine = [event(n, channel, user_id="anna") for n in (1, 2) for channel in ("room:lobby", "post:1")]
+    other = event(1, app_id="other", user_id="anna")
+    late = event(5, user_id="anna", ts_us=LATE_US + 1)
+    kept = [event(3, user_id="bob"), event(4, user_id=None)]
+    await store.append(LOG, [*mine, *kept, other, late, erasure(what="user", user_id="anna")], 500)
+    await store.append(LOG, [event(6, user_id="anna")], 600)
+    assert await erased(store, limit=1) > 3
+    first = [tombstone(event(n)) for n in (1, 2)]
+    assert await history(store) == [*first, *kept, late, event(6, user_id="anna")]
+    assert {e.type for e in await history(store, channel="post:1")} == {"erased"}
+    assert await history(store, app_id="other") == [other]
+
+
+async def test_an_erasure_that_was_read_is_gone_on_with_after_a_restart(open_store: OpenStore) -> None:
+    async with open_store() as store:
+        await store.append(LOG, [*events(1, 9), erasure(what="history", first=0, last=9)], 500)
+        assert not await store.erase_on(3)
+        assert list(await store.erasures()) == ["era_1"]
+    async with open_store() as store:
+        await erased(store, limit=3)
+        assert {e.type for e in await history(store)} == {"erased"}
+
+
+async def test_the_same_erasure_again_changes_nothing(store: EventStore) -> None:
+    await store.append(LOG, [event(1), erasure()], 500)
+    await erased(store)
+    await store.append("log_2", [erasure(), event(2)], 100)
+    await store.append("log_2", [erasure(2)], 200)
+    await erased(store)
+    assert await history(store) == [tombstone(event(1)), event(2)]
+
+
+async def test_what_was_set_aside_is_erased_as_well(store: EventStore) -> None:
+    refused = SetAside(event(1, data=b'"secret"', user_id="anna"), "for a reason")
+    await store.append(LOG, [], 100, [refused])
+    await store.append(LOG, [erasure(what="user", user_id="anna")], 200)
+    await erased(store)
+    assert (await store.stats()).set_aside == 1
+
+
+async def test_an_event_is_found_by_its_id_in_any_epoch(store: EventStore) -> None:
+    ids = EventIds()
+    ours = [event(n, ts_us=NOVEMBER_US + n, id=ids.new(NOVEMBER_US + n)) for n in range(1, 6)]
+    own = [event(6, id="mine", user_id="a"), event(7, id="mine", user_id="b"), event(1, epoch="next", id="mine")]
+    await store.append(LOG, [*ours, *own, event(1, "room:other", id="mine")], 500)
+    for one in ours:
+        assert list(await store.find("app", "room:lobby", one.id, 10)) == [one]
+    assert list(await store.find("app", "room:lobby", "mine", 10)) == own[::-1]
+    assert list(await store.find("app", "room:lobby", "mine", 2)) == own[:0:-1]
+    for app_id, channel, event_id in (
+        ("other", "room:lobby", "mine"),
+        ("app", "room:none", ours[0].id),
+        ("app", "room:lobby", ids.new(NOVEMBER_US + 9)),
+        ("app", "room:lobby", "evt_short"),
+    ):
+        assert not await store.find(app_id, channel, event_id, 10)

@@ -13,9 +13,10 @@ from itertools import chain
 
 import msgspec
 
-from polyglotd.log.interface import AppForgotten, Meter, ReadRecord
+from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
 from polyglotd.model import Event, envelope_bytes, kind_of
 from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.sqlite.erasure_tables import begin_erasure
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,10 @@ class EventWrites:
                 self._insert(connection, groups)
                 groups.clear()
                 self.forget_app(connection, record.app_id)
+            elif isinstance(record, Erasure):
+                self._insert(connection, groups)
+                groups.clear()
+                begin_erasure(connection, record)
         self._insert(connection, groups)
         for refused in set_aside:
             _set_aside(connection, log_id, end, refused, now_us)

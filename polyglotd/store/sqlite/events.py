@@ -12,8 +12,15 @@ from pathlib import Path
 import trio
 
 from polyglotd.log.interface import ReadRecord
-from polyglotd.model import now_us
+from polyglotd.model import Event, Unavailable, now_us
 from polyglotd.store.interface import EventPage, HistoryQuery, SetAside, StoreStats, Usage
+from polyglotd.store.sqlite.erasure_tables import (
+    end_erasures,
+    erase_some,
+    find_events,
+    read_erasures,
+    read_finished,
+)
 from polyglotd.store.sqlite.event_tables import (
     EventWrites,
     read_cursor,
@@ -23,7 +30,7 @@ from polyglotd.store.sqlite.event_tables import (
     read_set_aside,
     read_usage,
 )
-from polyglotd.store.sqlite.files import EVENTS, migrate
+from polyglotd.store.sqlite.files import EVENTS, RETRY_AFTER_MS, migrate, truncate_wal
 from polyglotd.store.sqlite.group_commit import GroupCommit
 from polyglotd.store.sqlite.read_pool import ReadPool
 
@@ -86,7 +93,24 @@ class SqliteEventStore:
         return await self._writer.do(lambda c: self._writes.erase(c, app_id, limit))
 
     async def erased(self, app_id: str) -> None:
+        if not await trio.to_thread.run_sync(truncate_wal, self._path):
+            raise Unavailable("the event store's write-ahead log is in use", retry_after_ms=RETRY_AFTER_MS)
         await self._writer.do(lambda c: self._writes.erased(c, app_id))
+
+    async def find(self, app_id: str, channel: str, event_id: str, limit: int) -> Sequence[Event]:
+        return await self._pool.read(lambda c: find_events(c, app_id, channel, event_id, limit))
+
+    async def erasures(self) -> Collection[str]:
+        return await self._pool.read(read_erasures)
+
+    async def erase_on(self, limit: int) -> bool:
+        if not await self._writer.do(lambda c: erase_some(c, limit)):
+            return False
+        if finished := await self._pool.read(read_finished):
+            if not await trio.to_thread.run_sync(truncate_wal, self._path):
+                return False
+            await self._writer.do(lambda c: end_erasures(c, finished))
+        return True
 
     async def stats(self) -> StoreStats:
         set_aside = await self._pool.read(read_set_aside)

@@ -19,6 +19,7 @@ from polyglotd.store.interface import SchemaTooNew, StoreCorrupt, StoreFault
 BUSY_TIMEOUT_S = 5.0  # how long a statement waits for another process's transaction
 MIGRATION_DEADLINE_S = 60.0  # how long an opening waits for another process that migrates
 JOURNAL_BYTES_MAX = 64 << 20  # what a write-ahead log keeps on disk when it was once larger
+TRUNCATE_TIMEOUT_MS = 200  # who writes meanwhile waits as long
 RETRY_AFTER_MS = 1_000
 
 _AWAY = {
@@ -58,11 +59,21 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted or erased is overwritten
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def truncate_wal(path: Path) -> bool:
+    """Empty the write-ahead log, which holds pages as they were; false where somebody reads an older state just now.
+    Raises `Unavailable`, `StoreCorrupt`."""
+    with sqlite_errors(path), closing(connect(path)) as connection:
+        connection.execute(f"PRAGMA busy_timeout = {TRUNCATE_TIMEOUT_MS}")
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
 
 def translate(path: Path, error: sqlite3.Error) -> Exception:

@@ -5,7 +5,17 @@ don't go together. They keep the promises of their interfaces, and can be told t
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from polyglotd.log.interface import ChannelHead, LogReader, LogRecord, LogStats, Meter, RecentId
+from polyglotd.log.erasures import Erasures
+from polyglotd.log.interface import (
+    ChannelHead,
+    Erasure,
+    ErasureState,
+    LogReader,
+    LogRecord,
+    LogStats,
+    Meter,
+    RecentId,
+)
 from polyglotd.model import (
     ApiKey,
     App,
@@ -34,6 +44,8 @@ class MemoryLog:
         self.forgotten: list[str] = []
         self.failed: str | None = None
         self.in_store = 0  # so many of the events have left the tail
+        self.asked = Erasures()
+        self.readers: dict[str, int] = {}
 
     def append(self, records: Sequence[LogRecord]) -> int:
         if self.failed:
@@ -68,6 +80,24 @@ class MemoryLog:
         self.forgotten.append(app_id)
         self.heads = {key: head for key, head in self.heads.items() if key[0] != app_id}
 
+    def erase(self, erasure: Erasure) -> int:
+        if self.failed:
+            raise Unavailable(self.failed)
+        self.asked.add(erasure, self.end)
+        return self.end
+
+    def erasures(self) -> Sequence[ErasureState]:
+        return self.asked.states()
+
+    def settle(self, erasure_id: str) -> None:
+        self.asked.settle(erasure_id, 1)
+
+    def forgetting(self, app_id: str) -> bool:
+        return app_id in self.asked.apps
+
+    def shown(self, event: Event) -> Event:
+        return self.asked.shown(event)
+
     async def forget_idle(self, may_forget: Callable[[str, str, int], bool]) -> int:
         newest = {(event.app_id, event.channel): event.ts_us for event in self.events}
         idle = [key for key, ts_us in newest.items() if key in self.heads and may_forget(*key, ts_us)]
@@ -101,7 +131,7 @@ class MemoryLog:
             bytes_max=1,
             segments=1,
             channels=len(self.heads),
-            readers={},
+            readers=self.readers,
             failed=self.failed,
         )
 
@@ -114,6 +144,16 @@ class MemoryStore:
         self.lost = False
         self.reads = 0
         self.used = Usage()
+        self.erasing: list[str] = []
+
+    async def find(self, app_id: str, channel: str, event_id: str, limit: int) -> Sequence[Event]:
+        self._check()
+        found = [e for e in self.events if (e.app_id, e.channel, e.id) == (app_id, channel, event_id)]
+        return found[::-1][:limit]
+
+    async def erasures(self) -> Sequence[str]:
+        self._check()
+        return self.erasing
 
     async def history(self, query: HistoryQuery) -> EventPage:
         self._check()
