@@ -25,6 +25,7 @@ from polyglotctl.commands import (
     tenant,
     token,
     user,
+    webhook,
 )
 from polyglotctl.failure import CommandFailed
 from polyglotctl.printable import printable
@@ -56,7 +57,7 @@ def _root(
     """Operate a Polyglot server: tenants, keys, quotas, channels."""
 
 
-for noun in (tenant, key, secret, token, quota, kind, user, config, bench):
+for noun in (tenant, key, secret, token, quota, kind, webhook, user, config, bench):
     app.add_typer(noun.app)
 for verb in (publish, tail, history, presence, channels):
     verb.register(app)

@@ -78,6 +78,13 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     token_ttl_max_s: Annotated[int, Meta(ge=60, le=3650 * DAY_S)] = 30 * DAY_S
 
 
+class Webhooks(msgspec.Struct, frozen=True, kw_only=True):
+    """Where apps' webhooks may go, and how much of them may wait."""
+
+    allow_private: bool | tuple[str, ...] = False  # true, or addresses and networks
+    app_bytes_max: Annotated[int, Meta(ge=1 << 20, le=1 << 50)] = 1 << 30  # of what waits for an app's endpoints
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: Listen = Listen()
     driver: Driver = Driver()
@@ -89,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain: Drain = Drain()
     telemetry: Telemetry = Telemetry()
     access: Access = Access()
+    webhooks: Webhooks = Webhooks()
     kinds: Mapping[str, Mapping[str, PolicyOverride]] = {}  # [apps.APP.kinds.KIND]: by app, then kind
 
 

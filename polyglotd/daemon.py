@@ -42,7 +42,7 @@ from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.interface import Plane
 from polyglotd.plane.native.library import Library, NoDriver, load_library
 from polyglotd.plane.native.plane import NativePlane
-from polyglotd.processing import Processing, open_processing, running_processor
+from polyglotd.processing import Processing, open_processing, running_processor, webhook_connector
 from polyglotd.processor.report import read_state
 from polyglotd.stores import Stores, open_stores
 from polyglotd.telemetry.line_writer import LineWriter
@@ -106,7 +106,7 @@ class Daemon:
         async with open_stores(self.settings) as stores:
             # Before there is a log: who starts first, gateway or processor, does not matter.
             self._ready("processor", serving)
-            async with _unless(stop), running_processor(self.data, stores, self.settings.kinds):
+            async with _unless(stop), running_processor(stores, self.settings):
                 await trio.sleep_forever()
 
     async def _run_gateway(self, stop: trio.Event, serving: trio.Event, locks: Mapping[Lock, int]) -> None:
@@ -177,6 +177,8 @@ class Daemon:
         edge = Edge(
             gateway=gateway,
             registry=registry,
+            webhooks=stores.webhooks,
+            connector=webhook_connector(self.settings),
             settings=settings,
             metrics=MetricsPage(metrics.snapshot, release=release(), parts=parts).render,
             metrics_public=self.settings.metrics.public,

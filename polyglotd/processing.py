@@ -5,6 +5,7 @@ that it fills.
 """
 
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -14,13 +15,14 @@ from typing import Protocol
 import msgspec
 import trio
 
+from polyglotd.access.webhook_addresses import Allowed
 from polyglotd.config import Settings
 from polyglotd.host.data_directory import Lock
 from polyglotd.host.watched_process import WatchedProcess
-from polyglotd.log.interface import STORE_READER
+from polyglotd.log.interface import STORE_READER, LogReader
 from polyglotd.log.segment_reader import SegmentReader, open_segments_reader, wait_for_log
 from polyglotd.log.segments import SegmentLog
-from polyglotd.model import PolicyOverride
+from polyglotd.model import now_us
 from polyglotd.processor.erasing import Erasing
 from polyglotd.processor.feed import Feed
 from polyglotd.processor.forgetting import Forgetting
@@ -29,46 +31,65 @@ from polyglotd.processor.pipeline import Processor
 from polyglotd.processor.report import AGE_MAX_S, ProcessorReport, StateFile, read_state, state_path
 from polyglotd.processor.retention import Retention
 from polyglotd.processor.stage import Chore
+from polyglotd.processor.webhooks.connecting import Connector
+from polyglotd.processor.webhooks.deliveries import Deliveries
+from polyglotd.processor.webhooks.endpoints import Endpoints
+from polyglotd.processor.webhooks.sink import WebhookSink
 from polyglotd.stores import Stores
 
 OpenReader = Callable[[str, int], AbstractAsyncContextManager[SegmentReader]]
 """A reader of the log with this name, from a position on."""
 
-Kinds = Mapping[str, Mapping[str, PolicyOverride]]
+Through = Callable[[LogReader], LogReader]
 
 
 @asynccontextmanager
 async def open_processor(
-    log_id: str, open_reader: OpenReader, stores: Stores, kinds: Kinds
+    log_id: str, open_reader: OpenReader, stores: Stores, settings: Settings
 ) -> AsyncIterator[Processor]:
-    """Open a reader for each stage, where its store's cursor is; `Processor.run` does the work. `kinds`: the
-    configuration's, by app."""
+    """Open a reader for each stage, where its store's cursor is; `Processor.run` does the work."""
     feed = Feed()
+    endpoints = Endpoints(stores.registry, stores.webhooks, now_us)
+    queueing = WebhookSink(stores.webhooks, endpoints, now_us)
     async with AsyncExitStack() as readers:
 
-        async def stage(name: str, sink: Sink) -> LogStage:
+        async def stage(name: str, sink: Sink, through: Through = lambda reader: reader) -> LogStage:
             position = await sink.cursor(log_id)
             source = await readers.enter_async_context(open_reader(name, position))
-            return LogStage(name, log_id, feed.reader(source), sink, position=position)
+            return LogStage(name, log_id, through(feed.reader(source)), sink, position=position)
 
         stages = [
             await stage(STORE_READER, stores.events),
+            await stage("webhooks", queueing, queueing.durable_commits),
         ]
         chores: list[Chore] = [
             Forgetting(stores.events, stores.registry),
             Erasing(stores.events),
+            Deliveries(endpoints, stores.webhooks, webhook_connector(settings), now_us),
         ]
-        yield Processor(feed, stages, Retention(stores.events, stores.registry, kinds), chores)
+        yield Processor(feed, stages, Retention(stores.events, stores.registry, settings.kinds), chores)
 
 
-def open_processor_beside(log: SegmentLog, stores: Stores, kinds: Kinds) -> AbstractAsyncContextManager[Processor]:
+def webhook_connector(settings: Settings) -> Connector:
+    """To endpoints, by the operator's rules. TLS is verified by what the system trusts, or SSL_CERT_FILE names."""
+    return Connector(Allowed.of(settings.webhooks.allow_private), ssl.create_default_context())
+
+
+def open_processor_beside(
+    log: SegmentLog, stores: Stores, settings: Settings
+) -> AbstractAsyncContextManager[Processor]:
     """In the process of the log's owner."""
-    return open_processor(log.id, lambda name, position: nullcontext(log.reader(name, position)), stores, kinds)
+
+    def open_reader(name: str, position: int) -> AbstractAsyncContextManager[SegmentReader]:
+        return nullcontext(log.reader(name, position))
+
+    return open_processor(log.id, open_reader, stores, settings)
 
 
 @asynccontextmanager
-async def running_processor(data: Path, stores: Stores, kinds: Kinds) -> AsyncIterator[Processor]:
+async def running_processor(stores: Stores, settings: Settings) -> AsyncIterator[Processor]:
     """In a process of its own. Waits for the log to be there; the gateway finds in DATA how it is."""
+    data = Path(settings.data.dir)
     directory = data / "log"
     log_id = await wait_for_log(directory)
 
@@ -76,7 +97,7 @@ async def running_processor(data: Path, stores: Stores, kinds: Kinds) -> AsyncIt
         return open_segments_reader(directory, name, position)
 
     async with (
-        open_processor(log_id, open_reader, stores, kinds) as processor,
+        open_processor(log_id, open_reader, stores, settings) as processor,
         trio.open_nursery() as processing,
     ):
         await processing.start(processor.run)
@@ -109,7 +130,7 @@ async def open_processing(
     if process == "own" or (process == "auto" and not development):
         yield ChildProcessor(settings, locks["processor"])
         return
-    async with open_processor_beside(log, stores, settings.kinds) as processor:
+    async with open_processor_beside(log, stores, settings) as processor:
         yield SharedProcessor(processor)
 
 

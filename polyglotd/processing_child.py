@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
 
 import msgspec
 import trio
@@ -54,7 +53,7 @@ async def _run(settings: Settings, words: ParentWords) -> None:
     """The parent holds the data directory for both; we have the descriptor of the processor's lock from it."""
     async with (
         open_stores(settings) as stores,
-        running_processor(Path(settings.data.dir), stores, settings.kinds) as processor,
+        running_processor(stores, settings) as processor,
     ):
         logger.info("the processor runs in process %d", os.getpid())
         position = int(await words.next_line())

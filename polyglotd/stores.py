@@ -12,6 +12,8 @@ from polyglotd.config import SQLITE_URL_PREFIX, Settings
 from polyglotd.store.interface import EventStore, Registry
 from polyglotd.store.sqlite.events import open_sqlite_events
 from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
+from polyglotd.store.webhooks import WebhookQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class Stores:
     kind: str
     registry: Registry
     events: EventStore
+    webhooks: WebhookQueue
 
 
 @asynccontextmanager
@@ -29,8 +32,9 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     async with (
         open_sqlite_registry(registry_path(settings)) as registry,
         open_sqlite_events(events_path(settings)) as events,
+        open_sqlite_webhooks(webhooks_path(settings), app_bytes_max=settings.webhooks.app_bytes_max) as webhooks,
     ):
-        yield Stores(kind="sqlite", registry=registry, events=events)
+        yield Stores(kind="sqlite", registry=registry, events=events, webhooks=webhooks)
 
 
 def registry_path(settings: Settings) -> Path:
@@ -41,3 +45,7 @@ def events_path(settings: Settings) -> Path:
     """The event store's file."""
     url = settings.store.url
     return Path(url.removeprefix(SQLITE_URL_PREFIX)) if url else Path(settings.data.dir) / "events.db"
+
+
+def webhooks_path(settings: Settings) -> Path:
+    return Path(settings.data.dir) / "webhooks.db"

@@ -7,9 +7,9 @@ import trio
 from polyglotd.config import Settings
 from polyglotd.first_start import add_admin_token
 from polyglotd.host.data_directory import locked_data_directory
-from polyglotd.store.sqlite.files import EVENTS, REGISTRY, migrate
+from polyglotd.store.sqlite.files import EVENTS, REGISTRY, WEBHOOKS, migrate
 from polyglotd.store.sqlite.registry import open_sqlite_registry
-from polyglotd.stores import events_path, registry_path
+from polyglotd.stores import events_path, registry_path, webhooks_path
 
 
 def make_admin_token(settings: Settings, name: str) -> str:
@@ -27,7 +27,11 @@ def migrate_databases(settings: Settings) -> list[str]:
     """Bring every database to this release's schema; a line for each. Raises what `operator_faults` has words for."""
     lines = []
     with locked_data_directory(Path(settings.data.dir), ("gateway", "processor")):
-        for path, schema in ((registry_path(settings), REGISTRY), (events_path(settings), EVENTS)):
+        for path, schema in (
+            (registry_path(settings), REGISTRY),
+            (events_path(settings), EVENTS),
+            (webhooks_path(settings), WEBHOOKS),
+        ):
             before, after = migrate(path, schema)
             lines.append(f"{path}: schema {after}" + ("" if before == after else f", was {before}"))
     return lines

@@ -7,10 +7,12 @@ that a name which points elsewhere a moment later gains nothing. Pure: resolves 
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import urlsplit
 
-from polyglotd.access.addresses import Address, Network
+from polyglotd.access.addresses import Address, Network, parse_networks
 from polyglotd.model import Invalid
 
 URL_BYTES_MAX = 2_048
@@ -43,6 +45,13 @@ class Allowed:
 
     everything: bool = False
     networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def of(cls, setting: bool | Sequence[str]) -> Self:
+        """Raises ValueError with what would be right."""
+        if isinstance(setting, bool):
+            return cls(everything=setting)
+        return cls(networks=parse_networks(setting))
 
     def __contains__(self, address: Address) -> bool:
         return self.everything or self.lists(address)

@@ -40,15 +40,16 @@ class Endpoint:
     types: tuple[WebhookType, ...]
     secrets: tuple[EndpointSecret, ...]  # newest first; at least one
     created_us: int
+    since_us: int  # what happens from then on: when it was created, or enabled again
     channels: tuple[str, ...] = ()  # patterns; none: every channel
     event_types: tuple[str, ...] = ()  # of `event.published`; none: every type
     name: str = ""
     enabled: bool = True
     disabled_why: str | None = None
 
-    def wants(self, type_: str, channel: str | None, event_type: str | None) -> bool:
+    def wants(self, type_: str, channel: str | None, event_type: str | None, ts_us: int) -> bool:
         """Whether it is to hear of this. `channel` None: it is about the whole app."""
-        if type_ not in self.types:
+        if type_ not in self.types or ts_us < self.since_us:
             return False
         if self.event_types and event_type is not None and event_type not in self.event_types:
             return False
@@ -65,6 +66,7 @@ class EndpointPatch(msgspec.Struct, frozen=True, kw_only=True):
     name: str | msgspec.UnsetType = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
     disabled_why: str | None | msgspec.UnsetType = msgspec.UNSET
+    since_us: int | msgspec.UnsetType = msgspec.UNSET  # taken where `enabled` makes it so and it was not
 
 
 # --- the JSON of items ---
@@ -75,22 +77,15 @@ def item_id(*what: str | int) -> str:
     return "item_" + blake2b("\0".join(map(str, what)).encode(), digest_size=12).hexdigest()
 
 
-def published_item(event: Event) -> bytes:
-    return _event_item(item_id(event.app_id, event.channel, event.epoch, event.seq), event)
-
-
-def _event_item(id_: str, event: Event) -> bytes:
+def published_item(event: Event, id_: str | None = None) -> bytes:
+    """`id_`: of the item that this one takes the place of."""
+    if id_ is None:
+        id_ = item_id(event.app_id, event.channel, event.epoch, event.seq)
     return b'{"id":"%b","type":"event.published","epoch":%b,"event":%b}' % (
         id_.encode(),
         _encode_str(event.epoch),
         encode_event(event),
     )
-
-
-def erased_item(id_: str, event: Event) -> bytes:
-    """What takes the place of an event that was erased before it was sent: as its tombstone in history."""
-    tombstone = msgspec.structs.replace(event, type="erased", data=b"null", user_id=None)
-    return _event_item(id_, tombstone)
 
 
 def channel_item(type_: WebhookType, app_id: str, channel: str, ts_us: int, user_id: str | None = None) -> bytes:
@@ -103,6 +98,15 @@ def channel_item(type_: WebhookType, app_id: str, channel: str, ts_us: int, user
         _encode_str(channel),
         b"" if user_id is None else b'"user_id":%b,' % _encode_str(user_id),
         format_ts(ts_us).encode(),
+    )
+
+
+def test_item(message_id: str, app_id: str, at_us: int) -> bytes:
+    """What an operator sends to see whether an endpoint works."""
+    return b'{"id":"%b","type":"webhook.test","app_id":%b,"timestamp":"%b"}' % (
+        item_id("webhook.test", message_id).encode(),
+        _encode_str(app_id),
+        format_ts(at_us).encode(),
     )
 
 

@@ -40,6 +40,11 @@ def _check_networks(networks: object) -> None:
     parse_networks(networks)  # type: ignore[arg-type]  # read as texts before
 
 
+def _check_allow_private(allowed: object) -> None:
+    if not isinstance(allowed, bool):
+        parse_networks(allowed)  # type: ignore[arg-type]  # read as texts before
+
+
 def _check_origins(origins: object) -> None:
     parse_origins(origins)  # type: ignore[arg-type]  # read as texts before
 
@@ -48,6 +53,7 @@ CHECKS: Mapping[tuple[str, ...], Callable[[object], None]] = {
     ("listen", "host"): _check_host,
     ("listen", "trusted_proxies"): _check_networks,
     ("listen", "origins"): _check_origins,
+    ("webhooks", "allow_private"): _check_allow_private,
     ("data", "dir"): _check_dir,
     ("store", "url"): _check_store_url,
 }

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import inspect
 
 TEXT_SEPARATOR = ","
+_SWITCH = ("true", "false")
 
 
 def read(kind: object, value: object, *, is_text: bool) -> object:
@@ -20,6 +21,8 @@ def read(kind: object, value: object, *, is_text: bool) -> object:
         if is_text and isinstance(value, str):
             if isinstance(info, inspect.VarTupleType):
                 value = _split(value)
+            elif isinstance(info, inspect.UnionType):  # true, false, or a list
+                value = _split(value) if value.strip().lower() not in _SWITCH else value.strip().lower() == "true"
             elif not isinstance(info, inspect.StrType):
                 value = value.strip().lower() if isinstance(info, inspect.BoolType) else value.strip()
         read_value = msgspec.convert(value, kind, strict=not is_text)
@@ -46,6 +49,8 @@ def in_words(kind: object) -> str:
             return "text"
         case inspect.VarTupleType():
             return "a list of texts"
+        case inspect.UnionType():
+            return "true, false or a list of texts"
     raise TypeError(f"no words for {info}")
 
 

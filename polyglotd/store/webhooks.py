@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from polyglotd.log.interface import Erasure
 from polyglotd.store.interface import SetAside
 
 Runs = tuple[tuple[int, int], ...]
@@ -26,7 +27,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     app_id: str
     type: str  # a `WebhookType`
     ts_us: int
-    body: bytes
+    body: str
     channel: str | None = None
     event_type: str | None = None  # of an event, as the three that follow
     epoch: str | None = None
@@ -61,10 +62,12 @@ class Presences(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Appended(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch of log records comes to. `forgotten` apps lose all that they had, before the items come."""
+    """What a batch of log records comes to. `forgotten` apps lose all that they had, and `erasures` take hold of what
+    was there, before the items come."""
 
     items: Sequence[Item] = ()
     forgotten: Collection[str] = ()
+    erasures: Sequence[Erasure] = ()
     present: Sequence[PresentStep] = ()
     generations: Mapping[str, int] = {}
     set_aside: Sequence[SetAside] = ()  # records that can't be queued: for people to look at
@@ -203,14 +206,9 @@ class WebhookQueue(Protocol):
 
     # --- erasure ---
 
-    async def erase_events(self, app_id: str, channel: str, epoch: str, seqs: Collection[int]) -> int:
-        """Tombstones take the place of these events wherever they wait to be sent, in dead letters too; how many."""
-
-    async def erase_history(self, app_id: str, channel: str, epoch: str | None, before_seq: int | None) -> int:
-        """The same for a channel's events, of one epoch or all, with seq < `before_seq` or all."""
-
-    async def erase_user(self, app_id: str, user_id: str) -> int:
-        """The same for a user's events; items about the user's own coming and going go on without the name."""
+    async def erase(self, erasure: Erasure) -> int:
+        """Tombstones take the place of the events that it covers wherever they wait to be sent, in dead letters too,
+        and items about an erased user's own coming and going go on without the name; how many."""
 
     async def forget_app(self, app_id: str) -> None:
         """Remove everything of the app."""

@@ -352,6 +352,7 @@ def endpoint(endpoint_id: str = "whe_1", app_id: str = "chat", **fields: object)
         "types": ("event.published", "member.joined"),
         "secrets": (EndpointSecret("whsec_new"), EndpointSecret("whsec_old", NOW + 9)),
         "created_us": NOW,
+        "since_us": NOW + 3,
         "channels": ("room:*", "post:1"),
         "event_types": ("message",),
         "name": "Chat \U0001f600",
@@ -395,8 +396,10 @@ async def test_a_change_of_a_webhook_leaves_what_it_does_not_name(registry: Regi
     assert changed == endpoint(enabled=False, disabled_why="it answered 410", channels=())
     assert await registry.webhooks("chat") == [changed]
     assert await registry.version() > version
-    changed = await registry.change_webhook("chat", "whe_1", EndpointPatch(enabled=True, disabled_why=None))
-    assert changed == endpoint(channels=())
+    enabling = EndpointPatch(enabled=True, disabled_why=None, since_us=NOW + 9)
+    assert await registry.change_webhook("chat", "whe_1", enabling) == endpoint(channels=(), since_us=NOW + 9)
+    again = msgspec.structs.replace(enabling, since_us=NOW + 99)  # it is enabled: nothing that waits may be skipped
+    assert await registry.change_webhook("chat", "whe_1", again) == endpoint(channels=(), since_us=NOW + 9)
     with pytest.raises(NotFound):
         await registry.change_webhook("other", "whe_1", EndpointPatch(name="x"))
 

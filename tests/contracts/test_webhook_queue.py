@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from polyglotd.log.interface import ErasedWhat, Erasure
 from polyglotd.model import Event
 from polyglotd.model.webhooks import channel_item, item_id, published_item
 from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
@@ -43,7 +44,7 @@ def item(seq: int = 1, *, app_id: str = "chat", channel: str = "room:a", user_id
         app_id=app_id,
         type="event.published",
         ts_us=event.ts_us,
-        body=published_item(event),
+        body=published_item(event).decode(),
         channel=channel,
         event_type="message",
         epoch="ep",
@@ -85,7 +86,7 @@ async def test_items_come_back_as_they_were_in_the_order_of_their_numbers(open_q
     async with open_queue() as queue:
         found = await queue.items("chat", 0, 10, 1 << 20)
         assert [(one.n, one.channel) for one in found] == [(1, "room:a"), (2, "room:b")]
-        assert found[0].body.encode() == item(1).body
+        assert found[0].body == item(1).body
         assert (found[0].type, found[0].event_type, found[0].at_us) == ("event.published", "message", NOW)
         assert len(await queue.items("other", 0, 10, 1 << 20)) == 1
         assert await queue.items("none", 0, 10, 1 << 20) == []
@@ -105,7 +106,7 @@ async def test_many_items_come_in_parts_of_a_number_or_of_bytes_but_at_least_one
     await fill(queue, *range(1, 1001))
     assert [one.n for one in await queue.items("chat", 998, 10, 1 << 20)] == [999, 1000]
     assert len(await queue.items("chat", 0, 300, 1 << 30)) == 300
-    size = len(item(1).body)
+    size = len(item(1).body.encode())
     assert [one.n for one in await queue.items("chat", 0, 10, 2 * size + 1)] == [1, 2]
     assert [one.n for one in await queue.items("chat", 4, 10, 1)] == [5]
 
@@ -255,7 +256,7 @@ async def test_dead_letters_are_listed_newest_first_and_replayed_under_their_ids
 
 
 async def test_beyond_the_bound_the_oldest_items_give_way_and_who_lacked_them_is_told(open_queue: OpenQueue) -> None:
-    size = len(item(10).body)
+    size = len(item(10).body.encode())
     async with open_queue(app_bytes_max=10 * size) as queue:
         for endpoint_id in ("whe_1", "whe_2"):
             await queue.begin("chat", endpoint_id)
@@ -286,14 +287,30 @@ async def test_the_bound_of_one_app_costs_another_nothing(open_queue: OpenQueue)
 # --- erasure ---
 
 
+def erasure(what: ErasedWhat, **fields: object) -> Erasure:
+    values: dict[str, object] = {
+        "app_id": "chat", "channel": "room:a", "epoch": "ep", "first_seq": 0, "last_seq": 0, "user_id": None,
+        "ts_us": NOW + 99,
+    }  # fmt: skip
+    return Erasure(erasure_id="era_1", what=what, **(values | fields))  # type: ignore[arg-type]
+
+
+async def test_an_erasure_in_the_log_takes_hold_of_what_came_before_it(queue: WebhookQueue) -> None:
+    await fill(queue, 1, 2)
+    batch = Appended(erasures=[erasure("user", user_id="ann")], items=[item(3)])
+    await queue.append(LOG, 9, batch)
+    assert ['"erased"' in one.body for one in await queue.items("chat", 0, 9, 1 << 20)] == [True, True, False]
+
+
 async def test_an_erased_event_is_a_tombstone_wherever_it_waits(queue: WebhookQueue) -> None:
     await queue.begin("chat", "whe_1")
     await fill(queue, 1, 2, 3)
     await queue.append(LOG, 4, Appended(items=[item(2, channel="room:b")]))
     await queue.formed("whe_1", 2, [message(1, (1, 2))])
     await queue.died("msg_1", "why", NOW)
-    assert await queue.erase_events("chat", "room:a", "other", [2]) == 0
-    assert await queue.erase_events("chat", "room:a", "ep", [2, 9]) == 1
+    assert await queue.erase(erasure("event", epoch="other", first_seq=2, last_seq=2)) == 0
+    assert await queue.erase(erasure("event", app_id="other", first_seq=2, last_seq=2)) == 0
+    assert await queue.erase(erasure("event", first_seq=2, last_seq=2)) == 1
     content = await queue.dead_letter("whe_1", "msg_1")
     assert content is not None
     whole, erased = json.loads(content)["data"]
@@ -312,10 +329,10 @@ async def test_an_erased_event_is_a_tombstone_wherever_it_waits(queue: WebhookQu
 
 async def test_a_channels_history_is_erased_up_to_a_seq_or_as_a_whole(queue: WebhookQueue) -> None:
     await fill(queue, 1, 2, 3)
-    assert await queue.erase_history("chat", "room:a", "ep", 3) == 2
+    assert await queue.erase(erasure("history", last_seq=2)) == 2
     assert ['"erased"' in one.body for one in await queue.items("chat", 0, 9, 1 << 20)] == [True, True, False]
-    assert await queue.erase_history("chat", "room:b", None, None) == 0
-    assert await queue.erase_history("chat", "room:a", None, None) == 3
+    assert await queue.erase(erasure("history", channel="room:b", last_seq=9)) == 0
+    assert await queue.erase(erasure("history", epoch="newer", last_seq=0, ts_us=NOW + 2)) == 2  # those up to then
 
 
 async def test_a_users_events_and_name_are_erased(queue: WebhookQueue) -> None:
@@ -325,13 +342,13 @@ async def test_a_users_events_and_name_are_erased(queue: WebhookQueue) -> None:
         ts_us=NOW,
         channel="room:a",
         user_id="ann",
-        body=channel_item("member.joined", "chat", "room:a", NOW, "ann"),
+        body=channel_item("member.joined", "chat", "room:a", NOW, "ann").decode(),
     )
     items = [item(1), item(2, user_id="bob"), came]
     await queue.append(LOG, 1, Appended(items=items, present=[PresentStep("chat", "room:a", "ann", 1)]))
     await queue.append(LOG, 2, Appended(items=[item(1, app_id="other")]))
     before = await queue.changes()
-    assert await queue.erase_user("chat", "ann") == 2
+    assert await queue.erase(erasure("user", channel="", epoch="", user_id="ann", ts_us=NOW + 1)) == 2
     assert await queue.changes() > before
     first, second, third = await queue.items("chat", 0, 9, 1 << 20)
     assert json.loads(first.body)["event"]["data"] is None

@@ -357,6 +357,7 @@ def test_migrate_tells_what_it_did(tmp_path: Path) -> None:
     assert [line.split(": schema ")[0] for line in first.stdout.splitlines()] == [
         str(tmp_path / "registry.db"),
         str(tmp_path / "events.db"),
+        str(tmp_path / "webhooks.db"),
     ]
     assert "was 0" in first.stdout
     assert "was" not in polyglotd("migrate", "--data", tmp_path).stdout

@@ -8,13 +8,17 @@ from polyglotd.gateway.http.examples import ExamplePages
 from polyglotd.gateway.settings import GatewaySettings
 from polyglotd.model import now_us
 from polyglotd.processor.report import ProcessorReport
+from polyglotd.processor.webhooks.connecting import Connector
 from polyglotd.store.interface import Registry
+from polyglotd.store.webhooks import WebhookQueue
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
     gateway: Gateway
     registry: Registry
+    webhooks: WebhookQueue
+    connector: Connector  # to webhooks' endpoints, for a test of one
     settings: GatewaySettings
     metrics: Callable[[], bytes]  # Prometheus' text format; called in a worker thread
     metrics_public: bool = False

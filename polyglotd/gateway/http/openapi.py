@@ -30,6 +30,8 @@ _NAMES = {
     "kind": "The kind's name.",
     "key_id": "The key's id, not the key.",
     "secret_id": "The secret's id.",
+    "webhook_id": "The webhook's id.",
+    "message_id": "The message's id, as its `webhook-id`.",
 }
 _CREDENTIALS: dict[str, Any] = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key of the app."},

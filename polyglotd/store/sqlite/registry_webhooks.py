@@ -16,7 +16,10 @@ from polyglotd.model import (
 )
 from polyglotd.store.sqlite.registry_tables import read_app
 
-_ENDPOINT = "endpoint_id, app_id, url, types, channels, event_types, secrets, name, enabled, disabled_why, created_us"
+_ENDPOINT = (
+    "endpoint_id, app_id, url, types, channels, event_types, secrets, name, enabled, disabled_why, created_us, "
+    "since_us"
+)
 _encode = msgspec.json.Encoder().encode
 _texts = msgspec.json.Decoder(tuple[str, ...])
 _secrets = msgspec.json.Decoder(tuple[EndpointSecret, ...])
@@ -40,9 +43,10 @@ def add(connection: sqlite3.Connection, endpoint: Endpoint, at_most: int) -> Non
         endpoint.enabled,
         endpoint.disabled_why,
         endpoint.created_us,
+        endpoint.since_us,
     )
     try:
-        connection.execute(f"INSERT INTO webhooks ({_ENDPOINT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        connection.execute(f"INSERT INTO webhooks ({_ENDPOINT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     except sqlite3.IntegrityError as error:
         raise Conflict(f"there is a webhook {endpoint.endpoint_id} already") from error
 
@@ -60,10 +64,10 @@ def read_all(connection: sqlite3.Connection) -> Sequence[Endpoint]:
 
 
 def change(connection: sqlite3.Connection, app_id: str, endpoint_id: str, patch: EndpointPatch) -> Endpoint:
-    _read(connection, app_id, endpoint_id)
+    before = _read(connection, app_id, endpoint_id)
     for name in EndpointPatch.__struct_fields__:
         value = getattr(patch, name)
-        if value is msgspec.UNSET:
+        if value is msgspec.UNSET or (name == "since_us" and (before.enabled or patch.enabled is not True)):
             continue
         stored = _text(value) if isinstance(value, tuple) else value
         connection.execute(f"UPDATE webhooks SET {name} = ? WHERE endpoint_id = ?", (stored, endpoint_id))
@@ -97,8 +101,21 @@ def _read(connection: sqlite3.Connection, app_id: str, endpoint_id: str) -> Endp
     return _endpoint(row)
 
 
-def _endpoint(row: tuple[str, str, str, str, str, str, str, str, int, str | None, int]) -> Endpoint:
-    endpoint_id, app_id, url, types, channels, event_types, secrets, name, enabled, disabled_why, created_us = row
+def _endpoint(row: tuple[str, str, str, str, str, str, str, str, int, str | None, int, int]) -> Endpoint:
+    (
+        endpoint_id,
+        app_id,
+        url,
+        types,
+        channels,
+        event_types,
+        secrets,
+        name,
+        enabled,
+        disabled_why,
+        created_us,
+        since_us,
+    ) = row
     return Endpoint(
         endpoint_id=endpoint_id,
         app_id=app_id,
@@ -112,6 +129,7 @@ def _endpoint(row: tuple[str, str, str, str, str, str, str, str, int, str | None
         enabled=bool(enabled),
         disabled_why=disabled_why,
         created_us=created_us,
+        since_us=since_us,
     )
 
 

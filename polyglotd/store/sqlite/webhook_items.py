@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import msgspec
 
+from polyglotd.log.interface import Erasure
 from polyglotd.model import Event
-from polyglotd.model.webhooks import erased_item
+from polyglotd.model.event import ERASED, tombstone
+from polyglotd.model.webhooks import published_item
 from polyglotd.store.interface import SetAside
 from polyglotd.store.webhooks import Appended, Item, Presences, QueuedItem, Runs
 
@@ -25,10 +27,11 @@ _INSERTS = {
     for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)
 }
 _Row = tuple[int, str, str | None, str | None, str | None, int | None, str | None, int, int, int, str]
-_Waiting = tuple[int, int, str, str, int, int, str]  # item_no, size, channel, epoch, seq, ts_us, body
+_Waiting = tuple[int, str, int, str, str, int, int, str]  # item_no, type, size, channel, epoch, seq, ts_us, body
 _queued = msgspec.json.Decoder(list[QueuedItem])
 _runs = msgspec.json.Decoder(tuple[tuple[int, int], ...])
-_published = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
+_members = msgspec.json.Decoder(dict[str, str])
+_encode = msgspec.json.Encoder().encode
 
 
 def app_no_of(connection: sqlite3.Connection, app_id: str) -> int | None:
@@ -56,6 +59,8 @@ def append(
         return
     for app_id in batch.forgotten:
         forget_app(connection, app_id)
+    for erasure in batch.erasures:
+        erase(connection, erasure)
     by_app: defaultdict[str, list[Item]] = defaultdict(list)
     for item in batch.items:
         by_app[item.app_id].append(item)
@@ -105,7 +110,7 @@ def _append(
 def _row(item_no: int, item: Item, now_us: int) -> _Row:
     return (
         item_no, item.type, item.channel, item.event_type, item.epoch, item.seq, item.user_id, item.ts_us, now_us,
-        len(item.body), item.body.decode(),
+        len(item.body.encode()), item.body,
     )  # fmt: skip
 
 
@@ -267,43 +272,40 @@ def forget_app(connection: sqlite3.Connection, app_id: str) -> None:
 # --- erasure ---
 
 
-def erase(connection: sqlite3.Connection, app_id: str, condition: str, values: Sequence[object]) -> int:
-    """Put tombstones where the condition holds."""
-    app_no = app_no_of(connection, app_id)
-    if app_no is None:
-        return 0
-    grown, erased = 0, 0
-    for row in _matching(connection, app_no, f"type = 'event.published' AND {condition}", values):
-        item_no, size, *_ = row
-        tombstone = _tombstone(app_id, row)
-        connection.execute(
-            "UPDATE items SET event_type = 'erased', user_id = NULL, size = ?, body = ? WHERE item_no = ?",
-            (len(tombstone), tombstone.decode(), item_no),
-        )
-        grown += len(tombstone) - size
-        erased += 1
-    _changed(connection, app_no, grown)
-    return erased
+_COVERED = {
+    "event": ("channel = ? AND epoch = ? AND seq BETWEEN ? AND ?", ("channel", "epoch", "first_seq", "last_seq")),
+    "history": (
+        "channel = ? AND CASE WHEN epoch = ? THEN seq BETWEEN ? AND ? ELSE ts_us <= ? END",
+        ("channel", "epoch", "first_seq", "last_seq", "ts_us"),
+    ),
+    "user": ("user_id = ? AND ts_us <= ?", ("user_id", "ts_us")),
+}  # as `Erasure.covers`
 
 
-def erase_member(connection: sqlite3.Connection, app_id: str, user_id: str) -> int:
-    """Whose comings and goings stay in the sequence, as the messages that hold them name them, but without him."""
-    connection.execute("DELETE FROM present WHERE app_id = ? AND user_id = ?", (app_id, user_id))
-    app_no = app_no_of(connection, app_id)
+def erase(connection: sqlite3.Connection, erasure: Erasure) -> int:
+    app_no = app_no_of(connection, erasure.app_id)
+    if erasure.what == "user":
+        who = (erasure.app_id, erasure.user_id)
+        connection.execute("DELETE FROM present WHERE app_id = ? AND user_id = ?", who)
     if app_no is None:
         return 0
-    erased, grown = 0, 0
-    for item_no, size, *_, body in _matching(connection, app_no, "user_id = ?", (user_id,)):
-        members = _published.decode(body) | {"user_id": msgspec.Raw(b"null")}
-        nameless = msgspec.json.encode(members)
+    condition, names = _COVERED[erasure.what]
+    found = _matching(connection, app_no, condition, [getattr(erasure, name) for name in names])
+    grown = 0
+    for row in found:
+        item_no, type_, size, *_, body = row
+        if type_ == "event.published":
+            event_type, erased = ERASED, _tombstone(erasure.app_id, row)
+        else:  # a coming or going stays in its message, without the name
+            event_type, erased = None, _encode(_members.decode(body) | {"user_id": None})
         connection.execute(
-            "UPDATE items SET user_id = NULL, size = ?, body = ? WHERE item_no = ?",
-            (len(nameless), nameless.decode(), item_no),
+            "UPDATE items SET event_type = ?, user_id = NULL, size = ?, body = ? WHERE item_no = ?",
+            (event_type, len(erased), erased.decode(), item_no),
         )
-        grown += len(nameless) - size
-        erased += 1
-    _changed(connection, app_no, grown)
-    return erased
+        grown += len(erased) - size
+    connection.execute("UPDATE apps SET bytes = bytes + ? WHERE app_no = ?", (grown, app_no))
+    connection.execute("UPDATE changes SET changes = changes + 1")
+    return len(found)
 
 
 def _matching(
@@ -311,15 +313,10 @@ def _matching(
 ) -> list[_Waiting]:
     low = app_no << APP_SHIFT
     return connection.execute(
-        "SELECT item_no, size, channel, epoch, seq, ts_us, body FROM items "
+        "SELECT item_no, type, size, channel, epoch, seq, ts_us, body FROM items "
         f"WHERE item_no > ? AND item_no < ? AND {condition}",
         (low, low + (1 << APP_SHIFT), *values),
     ).fetchall()
-
-
-def _changed(connection: sqlite3.Connection, app_no: int, grown: int) -> None:
-    connection.execute("UPDATE apps SET bytes = bytes + ? WHERE app_no = ?", (grown, app_no))
-    connection.execute("UPDATE changes SET changes = changes + 1")
 
 
 class _Envelope(msgspec.Struct):
@@ -335,11 +332,7 @@ _decode_published: Callable[[str], _Published] = msgspec.json.Decoder(_Published
 
 
 def _tombstone(app_id: str, row: _Waiting) -> bytes:
-    _, _, channel, epoch, seq, ts_us, body = row
+    _, _, _, channel, epoch, seq, ts_us, body = row
     item = _decode_published(body)
     event = Event(item.event.id, app_id, channel, epoch, seq, "", b"", None, ts_us)
-    return erased_item(item.id, event)
-
-
-def seqs_condition(seqs: Collection[int]) -> str:
-    return f"seq IN ({', '.join(str(int(seq)) for seq in seqs)})"
+    return published_item(tombstone(event), item.id)

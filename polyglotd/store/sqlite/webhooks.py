@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from polyglotd.log.interface import Erasure
 from polyglotd.model import now_us
 from polyglotd.store.sqlite import webhook_items as items
 from polyglotd.store.sqlite import webhook_messages as messages
@@ -124,18 +125,8 @@ class SqliteWebhookQueue:
 
     # --- erasure ---
 
-    async def erase_events(self, app_id: str, channel: str, epoch: str, seqs: Collection[int]) -> int:
-        condition = f"channel = ? AND epoch = ? AND {items.seqs_condition(seqs)}"
-        return await self._writer.do(lambda c: items.erase(c, app_id, condition, (channel, epoch)))
-
-    async def erase_history(self, app_id: str, channel: str, epoch: str | None, before_seq: int | None) -> int:
-        condition = "channel = ? AND (? IS NULL OR epoch = ?) AND (? IS NULL OR seq < ?)"
-        values = (channel, epoch, epoch, before_seq, before_seq)
-        return await self._writer.do(lambda c: items.erase(c, app_id, condition, values))
-
-    async def erase_user(self, app_id: str, user_id: str) -> int:
-        events = await self._writer.do(lambda c: items.erase(c, app_id, "user_id = ?", (user_id,)))
-        return events + await self._writer.do(lambda c: items.erase_member(c, app_id, user_id))
+    async def erase(self, erasure: Erasure) -> int:
+        return await self._writer.do(lambda c: items.erase(c, erasure))
 
     async def forget_app(self, app_id: str) -> None:
         await self._writer.do(lambda c: items.forget_app(c, app_id))

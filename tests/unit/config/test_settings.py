@@ -185,7 +185,7 @@ WRONG_VARIABLES = {
     "POLYGLOTD_FOO__BAR": (
         "1",
         "[foo] is no section; there are access, apps, data, drain, driver, listen, log, metrics, processor, store,"
-        " telemetry",
+        " telemetry, webhooks",
     ),
 }
 

@@ -16,6 +16,7 @@ from polyglotd.access.api_keys import new_api_key
 from polyglotd.access.signing_secrets import new_signing_secret
 from polyglotd.access.user_tokens import issue_user_token
 from polyglotd.broker.memory import open_memory_broker
+from polyglotd.config import Settings
 from polyglotd.gateway import housekeeping
 from polyglotd.gateway.callers import Caller, Credentials
 from polyglotd.gateway.gateway import Gateway, SessionGone
@@ -30,6 +31,7 @@ from polyglotd.processing import open_processor_beside
 from polyglotd.processor import forgetting
 from polyglotd.store.sqlite.events import open_sqlite_events
 from polyglotd.store.sqlite.registry import SqliteRegistry, open_sqlite_registry
+from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.stores import Stores
 
 PATIENCE_S = 5.0
@@ -101,8 +103,11 @@ async def open_node(data: Path, log_settings: LogSettings | None = None) -> Asyn
         open_segments(data / "log", log_settings or LogSettings()) as log,
         open_sqlite_registry(data / "registry.db") as registry,
         open_sqlite_events(data / "events.db") as store,
+        open_sqlite_webhooks(data / "webhooks.db") as webhooks,
         open_memory_broker() as broker,
-        open_processor_beside(log, Stores(kind="sqlite", registry=registry, events=store), {}) as processor,
+        open_processor_beside(
+            log, Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks), Settings()
+        ) as processor,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(processor.run)

@@ -234,6 +234,8 @@ async def open_http_rig(
     edge = Edge(
         gateway=gateway,
         registry=registry,
+        webhooks=None,  # type: ignore[arg-type]  # tests/wire/test_webhooks.py has the real one
+        connector=None,  # type: ignore[arg-type]
         settings=gateway_settings,
         metrics=lambda: b"polyglot_ready 1\n",
         metrics_public=metrics_public,

@@ -8,6 +8,7 @@ import pytest
 import trio
 from contracts.log_events import EPOCH, event
 
+from polyglotd.config import Settings
 from polyglotd.log.interface import STORE_READER, AppForgotten, LogSettings
 from polyglotd.log.segments import open_segments
 from polyglotd.model import (
@@ -27,6 +28,7 @@ from polyglotd.processor.retention import Retention
 from polyglotd.store.interface import EventStore, HistoryQuery
 from polyglotd.store.sqlite.events import SqliteEventStore, open_sqlite_events
 from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.stores import Stores
 
 NOW_US = 1_795_508_130_000_000
@@ -206,11 +208,12 @@ async def test_the_processor_is_caught_up_with_a_log_that_holds_nothing_yet(
     async with (
         open_segments(tmp_path / "log", LogSettings()) as log,
         open_sqlite_registry(tmp_path / "registry.db") as registry,
+        open_sqlite_webhooks(tmp_path / "webhooks.db") as webhooks,
         AsyncExitStack() as processing,
         trio.open_nursery() as nursery,
     ):
-        stores = Stores(kind="sqlite", registry=registry, events=store)
-        processor = await processing.enter_async_context(open_processor_beside(log, stores, {}))
+        stores = Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks)
+        processor = await processing.enter_async_context(open_processor_beside(log, stores, Settings()))
         await nursery.start(processor.run)
         with trio.fail_after(5):
             await processor.caught_up(log.end)
@@ -226,6 +229,7 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
     async with (
         open_segments(tmp_path / "log", LogSettings()) as log,
         open_sqlite_registry(tmp_path / "registry.db") as registry,
+        open_sqlite_webhooks(tmp_path / "webhooks.db") as webhooks,
         AsyncExitStack() as processing,
         trio.open_nursery() as nursery,
     ):
@@ -234,8 +238,8 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
         log.append([event(1, ts_us=1), event(2), event(1, app_id="gone")])
         await registry.delete_app("gone", NOW_US)
         log.forget_app("gone")
-        stores = Stores(kind="sqlite", registry=registry, events=store)
-        processor = await processing.enter_async_context(open_processor_beside(log, stores, {}))
+        stores = Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks)
+        processor = await processing.enter_async_context(open_processor_beside(log, stores, Settings()))
         assert processor.health().stages[STORE_READER].lag_bytes == log.end
         await nursery.start(processor.run)
         with trio.fail_after(5):
@@ -243,7 +247,8 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
             while processor.health().pruned_total < 1 or await registry.deleted_apps():
                 await trio.sleep(0.002)
         health = processor.health().stages[STORE_READER]
-        assert (health.events_total, health.lag_bytes, health.lag_s, health.waiting_for) == (3, 0, 0, None)
+        assert (health.lag_bytes, health.lag_s, health.waiting_for) == (0, 0, None)
+        assert health.events_total in (2, 3)  # the log may have blanked the deleted app's before it was read
         page = await store.history(HistoryQuery(app_id="app", channel="room:lobby", epoch=EPOCH))
         assert [e.seq for e in page.events] == [2]
         assert await store.apps_and_kinds() == [("app", "room")]

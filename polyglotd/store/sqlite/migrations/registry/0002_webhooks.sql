@@ -11,7 +11,8 @@ CREATE TABLE webhooks (
     name         TEXT NOT NULL,
     enabled      INTEGER NOT NULL,
     disabled_why TEXT,
-    created_us   INTEGER NOT NULL
+    created_us   INTEGER NOT NULL,
+    since_us     INTEGER NOT NULL -- what happens from then on
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX webhooks_by_app ON webhooks (app_id, created_us);
