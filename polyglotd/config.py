@@ -14,6 +14,7 @@ from polyglotd.model import PolicyOverride
 
 DAY_S = 86_400
 SQLITE_URL_PREFIX = "sqlite:///"
+POSTGRES_URL_PREFIXES = ("postgresql://", "postgres://")
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +46,12 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
-    """Where history is kept. An empty url: DATA/events.db."""
+    """Where history is kept. An empty url: DATA/events.db. The other settings are PostgreSQL's."""
 
     url: str = ""
+    migrate: bool = True  # at the start; else only by `polyglotd migrate`
+    connections: Annotated[int, Meta(ge=1, le=1_000)] = 8
+    wire: Literal["full", "plain"] = "full"  # plain: neither COPY nor prepared statements
 
 
 class Processor(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyglotd.config import SQLITE_URL_PREFIX, Settings
+from polyglotd.config import POSTGRES_URL_PREFIXES, SQLITE_URL_PREFIX, Settings
 from polyglotd.store.interface import EventStore, Registry
 from polyglotd.store.sqlite.events import open_sqlite_events
 from polyglotd.store.sqlite.registry import open_sqlite_registry
@@ -29,12 +29,32 @@ class Stores:
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Raises `StoreFault`."""
+    if is_postgres(settings):
+        from polyglotd.store.postgres.events import open_postgres_events  # with its library, which others do without
+
+        store = settings.store
+        async with (
+            open_sqlite_registry(registry_path(settings)) as registry,
+            open_postgres_events(
+                store.url,
+                connections_max=store.connections,
+                plain_wire=store.wire == "plain",
+                migrating=store.migrate,
+            ) as events,
+            open_sqlite_webhooks(webhooks_path(settings), app_bytes_max=settings.webhooks.app_bytes_max) as webhooks,
+        ):
+            yield Stores(kind=events.name, registry=registry, events=events, webhooks=webhooks)
+        return
     async with (
         open_sqlite_registry(registry_path(settings)) as registry,
         open_sqlite_events(events_path(settings)) as events,
         open_sqlite_webhooks(webhooks_path(settings), app_bytes_max=settings.webhooks.app_bytes_max) as webhooks,
     ):
         yield Stores(kind="sqlite", registry=registry, events=events, webhooks=webhooks)
+
+
+def is_postgres(settings: Settings) -> bool:
+    return settings.store.url.startswith(POSTGRES_URL_PREFIXES)
 
 
 def registry_path(settings: Settings) -> Path:

@@ -7,9 +7,9 @@ import trio
 from polyglotd.config import Settings
 from polyglotd.first_start import add_admin_token
 from polyglotd.host.data_directory import locked_data_directory
-from polyglotd.store.sqlite.files import EVENTS, REGISTRY, WEBHOOKS, migrate
+from polyglotd.store.sqlite.files import EVENTS, REGISTRY, WEBHOOKS, Schema, migrate
 from polyglotd.store.sqlite.registry import open_sqlite_registry
-from polyglotd.stores import events_path, registry_path, webhooks_path
+from polyglotd.stores import events_path, is_postgres, registry_path, webhooks_path
 
 
 def make_admin_token(settings: Settings, name: str) -> str:
@@ -27,11 +27,21 @@ def migrate_databases(settings: Settings) -> list[str]:
     """Bring every database to this release's schema; a line for each. Raises what `operator_faults` has words for."""
     lines = []
     with locked_data_directory(Path(settings.data.dir), ("gateway", "processor")):
-        for path, schema in (
-            (registry_path(settings), REGISTRY),
-            (events_path(settings), EVENTS),
-            (webhooks_path(settings), WEBHOOKS),
-        ):
+        for path, schema in _files(settings):
             before, after = migrate(path, schema)
-            lines.append(f"{path}: schema {after}" + ("" if before == after else f", was {before}"))
+            lines.append(_line(str(path), before, after))
+        if is_postgres(settings):
+            from polyglotd.store.postgres import schema as postgres  # with its library, which others do without
+
+            found = postgres.migrate(settings.store.url)
+            lines.append(_line(f"{found.where} ({found.server})", found.before, found.after))
     return lines
+
+
+def _files(settings: Settings) -> list[tuple[Path, Schema]]:
+    files = [(registry_path(settings), REGISTRY), (webhooks_path(settings), WEBHOOKS)]
+    return files if is_postgres(settings) else [*files, (events_path(settings), EVENTS)]
+
+
+def _line(what: str, before: int, after: int) -> str:
+    return f"{what}: schema {after}" + ("" if before == after else f", was {before}")

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 
 from polyglotd.access.addresses import parse_networks
 from polyglotd.access.origins import parse_origins
-from polyglotd.config import SQLITE_URL_PREFIX
+from polyglotd.config import POSTGRES_URL_PREFIXES, SQLITE_URL_PREFIX
 from polyglotd.settings.problems import shown
-from polyglotd.settings.reserved import refused_store
 
 
 def anything(value: object) -> None:
@@ -29,11 +28,29 @@ def _check_dir(path: object) -> None:
 
 def _check_store_url(url: object) -> None:
     text = str(url)
-    if (why := refused_store(text)) is not None:
-        raise ValueError(why)
+    if text.startswith(POSTGRES_URL_PREFIXES):
+        _check_postgres_url(text)
+        return
     # The url is not shown: one with a password may stand here by mistake.
     if text and (not text.startswith(SQLITE_URL_PREFIX) or len(text) == len(SQLITE_URL_PREFIX) or "?" in text):
-        raise ValueError(f"right is {SQLITE_URL_PREFIX}PATH (four slashes where the path is absolute), or nothing")
+        raise ValueError(
+            f"right is postgresql://USER@HOST/DATABASE, {SQLITE_URL_PREFIX}PATH (four slashes where the path is "
+            "absolute), or nothing"
+        )
+
+
+def _check_postgres_url(url: str) -> None:
+    from psycopg import ProgrammingError  # most daemons do without: its import takes a quarter of a second
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(url)
+    except ProgrammingError as error:
+        # libpq's words may hold the url, and so the password.
+        raise ValueError(
+            "it is no URL that libpq reads; right is postgresql://USER:PASSWORD@HOST/DATABASE, with "
+            "signs like @ and / in the password as %40 and %2F"
+        ) from error
 
 
 def _check_networks(networks: object) -> None:

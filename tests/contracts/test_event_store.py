@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import trio
 from contracts.log_events import EPOCH, event, events
+from contracts.stores import Make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polyglotd.log.interface import AppForgotten, EpochBegun, Erasure, Meter
 from polyglotd.model import Event, EventIds, encode_event, tombstone
 from polyglotd.store.interface import EventStore, HistoryQuery, RecordRefused, SetAside, Usage
-from polyglotd.store.sqlite.events import open_sqlite_events
 
 LOG = "log_1"
 NOVEMBER_US = 1_795_508_130_000_000  # 2026-11-24
@@ -24,10 +23,10 @@ DECEMBER_US = NOVEMBER_US + 20 * 86_400_000_000
 OpenStore = Callable[[], AbstractAsyncContextManager[EventStore]]
 
 
-@pytest.fixture(params=["sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
+@pytest.fixture
+def open_store(make: Make) -> OpenStore:
     """Opens the same store each time."""
-    return lambda: open_sqlite_events(tmp_path / "events.db")
+    return make.open_events
 
 
 @pytest.fixture
@@ -276,17 +275,15 @@ def plain_history(stored: list[Event], query: HistoryQuery) -> tuple[list[Event]
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(stored_events, st.lists(queries, max_size=10))
 async def test_history_is_that_of_a_list(
-    tmp_path: Path, rows: list[tuple[str, str, str, int]], asked: list[HistoryQuery]
+    make: Make, rows: list[tuple[str, str, str, int]], asked: list[HistoryQuery]
 ) -> None:
-    path = tmp_path / "property.db"
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    make.fresh()
     counts: dict[tuple[str, str], int] = {}
     stored = []
     for app_id, channel, type_, ts_us in rows:
         seq = counts[app_id, channel] = counts.get((app_id, channel), 0) + 1
         stored.append(event(seq, channel, app_id, type=type_, ts_us=ts_us))
-    async with open_sqlite_events(path) as store:
+    async with make.open_events() as store:
         await store.append(LOG, stored, 1_000)
         for q in asked:
             page = await store.history(q)

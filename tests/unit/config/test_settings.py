@@ -11,6 +11,7 @@ from polyglotd.config import SECTIONS, Settings
 from polyglotd.model import PolicyOverride
 from polyglotd.settings.loading import Loaded, load_settings
 from polyglotd.settings.problems import WrongSettings
+from polyglotd.settings.showing import settings_lines, without_password
 
 EXAMPLE = Path(__file__).parents[3] / "config/polyglot.toml"
 
@@ -143,10 +144,11 @@ WRONG = {
         " neither an address nor a network such as 10.0.0.0/8: 10.0.0.1/8 has host bits set"),
     "no origin": ('[listen]\norigins = [\n"app.example"]', "FILE:2: [listen] origins: 'app.example' is not an origin:"
         " write scheme and host, https://app.example.com, no path"),
-    "no store": ('[store]\nurl = "mysql://root:secret@db/x"', "FILE:2: [store] url: right is sqlite:///PATH (four"
-        " slashes where the path is absolute), or nothing"),
-    "a store to come": ('[store]\nurl = "postgresql://u:secret@db/x"', "FILE:2: [store] url: this release has no"
-        " PostgreSQL store; use sqlite:///PATH, or leave it out for DATA/events.db"),
+    "no store": ('[store]\nurl = "mysql://root:secret@db/x"', "FILE:2: [store] url: right is postgresql://USER@HOST/"
+        "DATABASE, sqlite:///PATH (four slashes where the path is absolute), or nothing"),
+    "no libpq URL": ('[store]\nurl = "postgresql://u:sec%ret@db/x"', "FILE:2: [store] url: it is no URL that libpq"
+        " reads; right is postgresql://USER:PASSWORD@HOST/DATABASE, with signs like @ and / in"
+        " the password as %40 and %2F"),
     "a cluster": ('[redis]\nurl = "redis://:secret@db"', "FILE:2: [redis] url can't be set: this release has no"
         " cluster: it runs as one node, on its own log and store"),
     "an empty table of a part to come": ("[tls]", "FILE:1: [tls] can't be set: this release does not end TLS: put a"
@@ -242,3 +244,24 @@ def test_development_mode_listens_on_loopback_alone_and_says_who_wanted_otherwis
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
 def test_development_mode_takes_any_loopback_host(file: Path, host: str) -> None:
     assert load(file, f'[listen]\nhost = "{host}"', development=True).settings.listen.host == host
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:se@cret@db:5432/x?sslmode=require", "postgresql://u:***@db:5432/x?sslmode=require"),
+        ("postgres://:secret@/x", "postgres://:***@/x"),
+        (
+            "postgresql://db/x?user=u&password=secret&connect_timeout=3",
+            "postgresql://db/x?user=u&password=***&connect_timeout=3",
+        ),
+        ("postgresql://db/x?sslpassword=secret", "postgresql://db/x?sslpassword=***"),
+        ("postgresql://u@[::1]:5432/x", "postgresql://u@[::1]:5432/x"),
+        ("sqlite:///a:b@c", "sqlite:///a:b@c"),
+        ("", ""),
+    ],
+)
+def test_the_password_of_a_store_is_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+    loaded = load_settings(None, {"POLYGLOTD_STORE__URL": url})
+    assert "secret" not in "".join(settings_lines(loaded))

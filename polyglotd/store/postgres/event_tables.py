@@ -1,0 +1,416 @@
+"""The event store's SQL: what is written in a transaction, what is read.
+
+Called by `events` in worker threads. Blocking; errors are psycopg's own, and `RecordRefused`.
+"""
+
+import logging
+import struct
+from collections.abc import Sequence
+
+import msgspec
+from psycopg import errors
+
+from polyglotd.log.interface import AppForgotten, Meter, ReadRecord
+from polyglotd.model import Event, envelope_bytes
+from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.postgres.partitions import make_weeks, week_of
+from polyglotd.store.postgres.pool import Connection, Micros
+from polyglotd.store.postgres.rows import (
+    COLUMNS,
+    INTEGER_MAX,
+    TS_MAX_US,
+    Counts,
+    Encoder,
+    Oldest,
+    Rows,
+    as_text,
+    month_of,
+    refusal,
+)
+
+logger = logging.getLogger(__name__)
+
+SET_ASIDE_MAX = 10_000  # the newest are kept
+INSERT_ROWS, INSERT_BYTES = 200, 32 << 10  # in one statement, where there is no COPY
+
+_BAD_DATA = (errors.DataError, errors.ProgramLimitExceeded)
+
+_COPY = f"COPY polyglot.events ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_COPY_STAGED = f"COPY staged ({COLUMNS}) FROM STDIN (FORMAT BINARY)"
+_INSERT_STAGED = (
+    f"INSERT INTO staged ({COLUMNS}) SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], "
+    "%s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[])"
+)
+_TAKE_STAGED = f"""
+    WITH new AS (
+        INSERT INTO polyglot.events ({COLUMNS}) SELECT {COLUMNS} FROM staged ON CONFLICT DO NOTHING
+        RETURNING app_id, channel, ts, octet_length(data) AS size
+    )
+    SELECT app_id, to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM'), split_part(channel, ':', 1),
+           count(*), sum(size), min(ts)
+    FROM new GROUP BY 1, 2, 3
+"""
+_BEGIN = """
+    INSERT INTO polyglot.cursors AS c (log_id, position) VALUES (%s, 0)
+    ON CONFLICT (log_id) DO UPDATE SET position = c.position RETURNING position, nextval('polyglot.batches')
+"""
+_FINISH = """
+    WITH counted AS (
+        INSERT INTO polyglot.usage AS u SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
+        ON CONFLICT (app_id, month)
+        DO UPDATE SET events = u.events + excluded.events, bytes = u.bytes + excluded.bytes
+    ), seen AS (
+        INSERT INTO polyglot.kinds AS k SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])
+        ON CONFLICT (app_id, kind) DO UPDATE SET oldest = excluded.oldest WHERE k.oldest > excluded.oldest
+    )
+    UPDATE polyglot.cursors SET position = %s WHERE log_id = %s
+"""
+
+
+class EventWrites:
+    """Statements that write events, and what they remember between transactions. Used by several threads."""
+
+    def __init__(self, *, partitioned: bool, plain_wire: bool) -> None:
+        self._partitioned = partitioned
+        self._plain_wire = plain_wire
+        self._encoder = Encoder()
+        self._weeks: frozenset[int] = frozenset()  # that have a partition; it may have been dropped since
+
+    def append(
+        self,
+        connection: Connection,
+        log_id: str,
+        records: Sequence[ReadRecord],
+        end: int,
+        set_aside: Sequence[SetAside],
+        now_us: int,
+    ) -> None:
+        batch = _Batch(log_id, records, end, set_aside, now_us)
+        staged = self._plain_wire
+        try:
+            while True:
+                try:
+                    self._make_weeks(connection, records)
+                    with connection.transaction():
+                        self._append(connection, batch, staged=staged)
+                    return
+                except errors.UniqueViolation:  # some are there already
+                    if staged:
+                        raise
+                    staged = True
+                except errors.CheckViolation:  # a partition was dropped that was there before
+                    if not self._weeks:
+                        raise
+                    self._weeks = frozenset()
+        except (UnicodeError, struct.error, OverflowError, *_BAD_DATA) as error:
+            refused = refusal(records)
+            if refused is None and len(records) == 1 and isinstance(error, _BAD_DATA):
+                refused = RecordRefused(0, str(error).partition("\n")[0])
+            if refused is None:
+                raise
+            raise refused from error
+
+    def _make_weeks(self, connection: Connection, records: Sequence[ReadRecord]) -> None:
+        """Each week that is written to, and the one after it: at its beginning it is there already."""
+        if not self._partitioned:
+            return
+        weeks = {week_of(r.ts_us) for r in records if isinstance(r, Event) and 0 <= r.ts_us <= TS_MAX_US}
+        if missing := {later for week in weeks for later in (week, week + 1)} - self._weeks:
+            make_weeks(connection, missing)
+            self._weeks |= missing
+
+    def _append(self, connection: Connection, batch: "_Batch", *, staged: bool) -> None:
+        position, number = _one(connection, _BEGIN, (batch.log_id,))
+        if batch.end <= position:
+            return  # it was stored, and whoever stored it was not told
+        events: list[Event] = []
+        for index, record in enumerate(batch.records):
+            if isinstance(record, Event):
+                events.append(record)
+            elif isinstance(record, Meter):
+                if not 0 <= record.events <= INTEGER_MAX or not 0 <= record.bytes <= INTEGER_MAX:
+                    raise RecordRefused(index, "a count is out of range")
+                batch.count(record.app_id, month_of(record.ts_us), record.events, record.bytes)
+            elif isinstance(record, AppForgotten):
+                self._store(connection, batch, events, number, staged=staged)
+                events = []
+                batch.forget(record.app_id)
+                forget_app(connection, record.app_id, number)
+                (number,) = _one(connection, "SELECT nextval('polyglot.batches')")
+        self._store(connection, batch, events, number, staged=staged)
+        for refused in batch.set_aside:
+            _set_aside(connection, batch, refused)
+        counts, oldest = batch.counts, batch.oldest
+        connection.execute(
+            _FINISH,
+            (
+                [app_id for app_id, _ in counts],
+                [month for _, month in counts],
+                [events for events, _ in counts.values()],
+                [size for _, size in counts.values()],
+                [app_id for app_id, _ in oldest],
+                [kind for _, kind in oldest],
+                [as_text(ts_us) for ts_us in oldest.values()],
+                batch.end,
+                batch.log_id,
+            ),
+        )
+
+    def _store(
+        self, connection: Connection, batch: "_Batch", events: Sequence[Event], number: int, *, staged: bool
+    ) -> None:
+        if not events:
+            return
+        if not staged:
+            rows = self._encoder.rows(events, number)
+            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+                copy.write(rows.copy)
+            batch.add(rows)
+            return
+        connection.execute("CREATE TEMP TABLE staged (LIKE polyglot.events) ON COMMIT DROP")
+        if self._plain_wire:
+            _insert_staged(connection, events, number)
+        else:
+            rows = self._encoder.rows(events, number)
+            with connection.cursor() as cursor, cursor.copy(_COPY_STAGED) as copy:
+                copy.write(rows.copy)
+        new = 0
+        for app_id, month, kind, count, size, oldest_us in connection.cursor(binary=True).execute(_TAKE_STAGED):
+            new += count
+            batch.count(app_id, month, count, int(size))
+            batch.saw(app_id, kind, oldest_us)
+        if new < len(events):
+            _tell_conflicts(connection)
+        connection.execute("DROP TABLE staged")
+
+    def prune(self, connection: Connection, app_id: str, kind: str, before_us: int, limit: int) -> int:
+        before = Micros(max(0, min(before_us, TS_MAX_US)))
+        row = connection.execute(
+            "SELECT oldest FROM polyglot.kinds WHERE app_id = %s AND kind = %s AND oldest < %s",
+            (app_id, kind, before),
+            binary=True,
+        ).fetchone()
+        if row is None:
+            return 0
+        oldest = Micros(row[0])
+        deleted = connection.execute(
+            "DELETE FROM polyglot.events e USING (SELECT app_id, channel, epoch, seq, ts FROM polyglot.events "
+            "WHERE app_id = %s AND ts >= %s AND ts < %s AND split_part(channel, ':', 1) = %s ORDER BY ts LIMIT %s) o "
+            "WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq "
+            "AND e.ts = o.ts",
+            (app_id, oldest, before, kind, limit),
+        ).rowcount
+        if deleted < limit:
+            # Not where an older event came meanwhile: the next round finds it.
+            connection.execute(
+                "UPDATE polyglot.kinds SET oldest = %s WHERE app_id = %s AND kind = %s AND oldest = %s",
+                (before, app_id, kind, oldest),
+            )
+        return deleted
+
+
+class _Batch:
+    """One call of `append`, and what is to be counted at its end."""
+
+    def __init__(
+        self, log_id: str, records: Sequence[ReadRecord], end: int, set_aside: Sequence[SetAside], now_us: int
+    ) -> None:
+        self.log_id = log_id
+        self.records = records
+        self.end = end
+        self.set_aside = set_aside
+        self.now_us = now_us
+        self.counts: Counts = {}
+        self.oldest: Oldest = {}
+
+    def count(self, app_id: str, month: str, events: int, size: int) -> None:
+        had = self.counts.get((app_id, month), (0, 0))
+        self.counts[app_id, month] = (had[0] + events, had[1] + size)
+
+    def saw(self, app_id: str, kind: str, ts_us: int) -> None:
+        self.oldest[app_id, kind] = min(ts_us, self.oldest.get((app_id, kind), ts_us))
+
+    def add(self, rows: Rows) -> None:
+        for (app_id, month), (events, size) in rows.counts.items():
+            self.count(app_id, month, events, size)
+        for (app_id, kind), ts_us in rows.oldest.items():
+            self.saw(app_id, kind, ts_us)
+
+    def forget(self, app_id: str) -> None:
+        """What was counted of the app so far in this batch goes with it."""
+        self.counts = {key: value for key, value in self.counts.items() if key[0] != app_id}
+
+
+def _insert_staged(connection: Connection, events: Sequence[Event], number: int) -> None:
+    rows: list[tuple[object, ...]] = []
+    size = 0
+    for event in events:
+        if not 0 <= event.ts_us <= TS_MAX_US or not 0 <= event.seq <= INTEGER_MAX:
+            raise OverflowError("seq or time")
+        rows.append(
+            (
+                event.app_id, event.channel, event.epoch, event.seq, as_text(event.ts_us), event.id, event.type,
+                event.user_id, event.data.decode(), number,
+            )
+        )  # fmt: skip
+        size += len(event.data)
+        if len(rows) >= INSERT_ROWS or size >= INSERT_BYTES:
+            connection.execute(_INSERT_STAGED, [list(column) for column in zip(*rows, strict=True)])
+            rows, size = [], 0
+    if rows:
+        connection.execute(_INSERT_STAGED, [list(column) for column in zip(*rows, strict=True)])
+
+
+def _tell_conflicts(connection: Connection) -> None:
+    for seq, kept, refused in connection.execute(
+        "SELECT s.seq, e.id, s.id FROM staged s JOIN polyglot.events e USING (app_id, channel, epoch, seq) "
+        "WHERE e.id <> s.id LIMIT 10"
+    ):  # what the log must never do
+        logger.error("seq %d of a channel was given to %s and to %s; the first is kept", seq, kept, refused)
+
+
+def _set_aside(connection: Connection, batch: _Batch, refused: SetAside) -> None:
+    record = {"record": type(refused.record).__name__} | msgspec.structs.asdict(refused.record)
+    (number,) = _one(
+        connection,
+        "INSERT INTO polyglot.set_aside (log_id, batch_end, at, why, record) VALUES (%s, %s, %s, %s, %s) "
+        "RETURNING set_aside_no",
+        (
+            batch.log_id,
+            batch.end,
+            Micros(batch.now_us),
+            refused.why.replace("\0", " "),
+            msgspec.json.encode(record).decode(),
+        ),
+    )
+    connection.execute("DELETE FROM polyglot.set_aside WHERE set_aside_no <= %s", (number - SET_ASIDE_MAX,))
+
+
+def _one(connection: Connection, query: str, values: Sequence[object] = ()) -> tuple[int, ...]:
+    row = connection.execute(query.encode(), values).fetchone()
+    assert row is not None
+    return row
+
+
+# --- forgetting ---
+
+
+def forget_app(connection: Connection, app_id: str, batch: int | None = None) -> None:
+    """Usage goes at once, events when `erase` is called. Those of later batches are not touched."""
+    connection.execute("DELETE FROM polyglot.usage WHERE app_id = %s", (app_id,))
+    connection.execute(
+        "INSERT INTO polyglot.forgotten AS f VALUES (%s, coalesce(%s, nextval('polyglot.batches'))) "
+        "ON CONFLICT (app_id) DO UPDATE SET batch_max = greatest(f.batch_max, excluded.batch_max)",
+        (app_id, batch),
+    )
+
+
+def erase(connection: Connection, app_id: str, limit: int) -> bool:
+    """Delete at most `limit` events of what was forgotten; true when none is left."""
+    deleted = connection.execute(
+        "DELETE FROM polyglot.events e USING (SELECT app_id, channel, epoch, seq, ts FROM polyglot.events "
+        "WHERE app_id = %(app)s AND batch <= (SELECT batch_max FROM polyglot.forgotten WHERE app_id = %(app)s) "
+        "ORDER BY ts LIMIT %(limit)s) o "
+        "WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq AND e.ts = o.ts",
+        {"app": app_id, "limit": limit},
+    ).rowcount
+    return deleted < limit
+
+
+def erased(connection: Connection, app_id: str) -> None:
+    connection.execute(
+        "DELETE FROM polyglot.forgotten f WHERE app_id = %s AND NOT EXISTS "
+        "(SELECT FROM polyglot.events e WHERE e.app_id = f.app_id AND e.batch <= f.batch_max)",
+        (app_id,),
+    )
+    # Whoever is storing events now has looked at `kinds` or waits here: none of its kinds is lost.
+    connection.execute("LOCK TABLE polyglot.kinds IN SHARE ROW EXCLUSIVE MODE")
+    connection.execute(
+        "DELETE FROM polyglot.kinds WHERE app_id = %s AND NOT EXISTS (SELECT FROM polyglot.events WHERE app_id = %s)",
+        (app_id, app_id),
+    )
+
+
+# --- reading ---
+
+
+def read_cursor(connection: Connection, log_id: str) -> int:
+    row = connection.execute("SELECT position FROM polyglot.cursors WHERE log_id = %s", (log_id,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def read_usage(connection: Connection, app_id: str, month: str) -> Usage:
+    row = connection.execute(
+        "SELECT events, bytes FROM polyglot.usage WHERE app_id = %s AND month = %s", (app_id, month)
+    ).fetchone()
+    return Usage() if row is None else Usage(events=row[0], bytes=row[1])
+
+
+def read_kinds(connection: Connection) -> list[tuple[str, str]]:
+    rows = connection.execute(
+        "SELECT app_id, kind FROM polyglot.kinds k WHERE EXISTS (SELECT FROM polyglot.events e "
+        "WHERE e.app_id = k.app_id AND e.channel >= k.kind || ':' AND e.channel < k.kind || ';')"
+    )
+    return [(app_id, kind) for app_id, kind in rows]
+
+
+def read_forgotten(connection: Connection) -> list[str]:
+    return [app_id for (app_id,) in connection.execute("SELECT app_id FROM polyglot.forgotten ORDER BY app_id")]
+
+
+def read_size(connection: Connection, *, partitioned: bool) -> tuple[int, int]:
+    """Bytes of all tables, and how many records were set aside."""
+    chunks = "0" if partitioned else "coalesce(hypertable_size('polyglot.events'), 0)"
+    (size, set_aside) = _one(
+        connection,
+        "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint + "
+        f"{chunks}, (SELECT count(*) FROM polyglot.set_aside) "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'polyglot' "
+        "AND c.relkind IN ('r', 'm')",
+    )
+    return size, set_aside
+
+
+def read_history(connection: Connection, query: HistoryQuery) -> EventPage:
+    conditions = ["app_id = %s", "channel = %s", "epoch = %s"]
+    values: list[object] = [query.app_id, query.channel, query.epoch]
+    for condition, bound in (("seq > %s", query.after), ("seq < %s", query.before)):
+        if bound is not None:
+            conditions.append(condition)
+            values.append(max(-INTEGER_MAX, min(bound, INTEGER_MAX)))
+    if query.type is not None:
+        conditions.append("type = %s")
+        values.append(query.type)
+    for condition, ts_us in (("ts >= %s", query.from_us), ("ts < %s", query.to_us)):
+        if ts_us is not None:
+            conditions.append(condition)
+            values.append(Micros(max(0, min(ts_us, TS_MAX_US + 1))))
+    order = "DESC" if query.after is None else "ASC"
+    rows = connection.cursor(binary=True).execute(
+        # A limit that the planner sees: it then reads along the index of the channel's seqs, also for a type.
+        "SELECT seq, id, type, user_id, ts, convert_to(data, 'UTF8') FROM polyglot.events "
+        f"WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT {query.limit + 1:d}".encode(),
+        values,
+    )
+    events: list[Event] = []
+    size, more = 0, False
+    for seq, event_id, type_, user_id, ts_us, data in rows:
+        event = Event(
+            id=event_id,
+            app_id=query.app_id,
+            channel=query.channel,
+            epoch=query.epoch,
+            seq=seq,
+            type=type_,
+            data=data,
+            user_id=user_id,
+            ts_us=ts_us,
+        )
+        size += envelope_bytes(event)
+        if len(events) == query.limit or (events and size > query.bytes_max):
+            more = True
+            break
+        events.append(event)
+    if query.after is None:
+        events.reverse()
+    return EventPage(events, more=more)
