@@ -507,7 +507,11 @@ async def test_what_was_set_aside_is_erased_as_well(store: EventStore) -> None:
 async def test_an_event_is_found_by_its_id_in_any_epoch(store: EventStore) -> None:
     ids = EventIds()
     ours = [event(n, ts_us=NOVEMBER_US + n, id=ids.new(NOVEMBER_US + n)) for n in range(1, 6)]
-    own = [event(6, id="mine", user_id="a"), event(7, id="mine", user_id="b"), event(1, epoch="next", id="mine")]
+    own = [
+        event(6, id="mine", user_id="a"),
+        event(7, id="mine", user_id="b"),
+        event(1, epoch="next", id="mine", ts_us=LATE_US),
+    ]
     await store.append(LOG, [*ours, *own, event(1, "room:other", id="mine")], 500)
     for one in ours:
         assert list(await store.find("app", "room:lobby", one.id, 10)) == [one]

@@ -7,12 +7,12 @@ import logging
 import struct
 from collections.abc import Sequence
 
-import msgspec
 from psycopg import errors
 
-from polyglotd.log.interface import AppForgotten, Meter, ReadRecord
+from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
 from polyglotd.model import Event, envelope_bytes
 from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.postgres.erasures import begin_erasure
 from polyglotd.store.postgres.partitions import make_weeks, week_of
 from polyglotd.store.postgres.pool import Connection, Micros
 from polyglotd.store.postgres.rows import (
@@ -27,6 +27,7 @@ from polyglotd.store.postgres.rows import (
     month_of,
     refusal,
 )
+from polyglotd.store.set_aside import record_text
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +137,11 @@ class EventWrites:
                 events = []
                 batch.forget(record.app_id)
                 forget_app(connection, record.app_id, number)
+                (number,) = _one(connection, "SELECT nextval('polyglot.batches')")
+            elif isinstance(record, Erasure):
+                self._store(connection, batch, events, number, staged=staged)
+                events = []
+                begin_erasure(connection, record, number)
                 (number,) = _one(connection, "SELECT nextval('polyglot.batches')")
         self._store(connection, batch, events, number, staged=staged)
         for refused in batch.set_aside:
@@ -270,7 +276,6 @@ def _tell_conflicts(connection: Connection) -> None:
 
 
 def _set_aside(connection: Connection, batch: _Batch, refused: SetAside) -> None:
-    record = {"record": type(refused.record).__name__} | msgspec.structs.asdict(refused.record)
     (number,) = _one(
         connection,
         "INSERT INTO polyglot.set_aside (log_id, batch_end, at, why, record) VALUES (%s, %s, %s, %s, %s) "
@@ -280,7 +285,7 @@ def _set_aside(connection: Connection, batch: _Batch, refused: SetAside) -> None
             batch.end,
             Micros(batch.now_us),
             refused.why.replace("\0", " "),
-            msgspec.json.encode(record).decode(),
+            record_text(refused.record),
         ),
     )
     connection.execute("DELETE FROM polyglot.set_aside WHERE set_aside_no <= %s", (number - SET_ASIDE_MAX,))

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 import trio
 
 from polyglotd.log.interface import ReadRecord
-from polyglotd.model import now_us
+from polyglotd.model import Event, now_us
 from polyglotd.store.interface import EventPage, HistoryQuery, SetAside, StoreStats, Usage
 from polyglotd.store.postgres.database import CONNECTIONS_MAX, Database, open_postgres
+from polyglotd.store.postgres.erasures import erase_some, find_events, read_erasures
 from polyglotd.store.postgres.event_tables import (
     EventWrites,
     erase,
@@ -88,6 +89,15 @@ class PostgresEventStore:
 
     async def erased(self, app_id: str) -> None:
         await self._pool.write(lambda c: erased(c, app_id))
+
+    async def find(self, app_id: str, channel: str, event_id: str, limit: int) -> Sequence[Event]:
+        return await self._pool.read(lambda c: find_events(c, app_id, channel, event_id, limit))
+
+    async def erasures(self) -> Collection[str]:
+        return await self._pool.read(read_erasures)
+
+    async def erase_on(self, limit: int) -> bool:
+        return await self._pool.write(lambda c: erase_some(c, limit))
 
     async def stats(self) -> StoreStats:
         size, set_aside = await self._pool.read(lambda c: read_size(c, partitioned=self._partitioned))

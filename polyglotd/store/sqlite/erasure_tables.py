@@ -9,10 +9,9 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from polyglotd.log.interface import Erasure
-from polyglotd.model import Event, event_id_ms, tombstone
+from polyglotd.model import Event, event_id_ms
+from polyglotd.store.set_aside import erased_text
 
 INTEGER_MAX = (1 << 63) - 1
 AT_ONCE_MAX = 500  # events of one erasure that go in the transaction that reads of it
@@ -188,33 +187,5 @@ def _erase_set_aside(connection: sqlite3.Connection, erasure: Erasure) -> None:
         'SELECT set_aside_no, record FROM set_aside WHERE instr(record, \'"record":"Event"\') > 0'
     ).fetchall()
     for number, text in rows:
-        fields = msgspec.json.decode(text)
-        fields.pop("record")
-        try:
-            event = msgspec.convert(fields, _SetAsideEvent).event()
-        except msgspec.ValidationError:
-            continue
-        of_a_past = erasure.what == "history" and event.channel == erasure.channel and event.epoch != erasure.epoch
-        if event.app_id == erasure.app_id and (of_a_past or erasure.covers(event)):
-            record = {"record": "Event"} | msgspec.structs.asdict(tombstone(event))
-            connection.execute(
-                "UPDATE set_aside SET record = ? WHERE set_aside_no = ?",
-                (msgspec.json.encode(record).decode(), number),
-            )
-
-
-class _SetAsideEvent(msgspec.Struct):
-    """An event as the table has it: an object, its data in base64."""
-
-    id: str
-    app_id: str
-    channel: str
-    epoch: str
-    seq: int
-    type: str
-    data: bytes
-    user_id: str | None
-    ts_us: int
-
-    def event(self) -> Event:
-        return Event(*msgspec.structs.astuple(self))
+        if (instead := erased_text(text, erasure)) is not None:
+            connection.execute("UPDATE set_aside SET record = ? WHERE set_aside_no = ?", (instead, number))

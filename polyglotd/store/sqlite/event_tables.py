@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 
-import msgspec
-
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
 from polyglotd.model import Event, envelope_bytes, kind_of
 from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.set_aside import record_text
 from polyglotd.store.sqlite.erasure_tables import begin_erasure
 
 logger = logging.getLogger(__name__)
@@ -224,10 +223,9 @@ def _count(connection: sqlite3.Connection, app_id: str, month: str, events: int,
 
 
 def _set_aside(connection: sqlite3.Connection, log_id: str, end: int, refused: SetAside, now_us: int) -> None:
-    record = {"record": type(refused.record).__name__} | msgspec.structs.asdict(refused.record)
     (number,) = connection.execute(
         "INSERT INTO set_aside (log_id, batch_end, at_us, why, record) VALUES (?, ?, ?, ?, ?) RETURNING set_aside_no",
-        (log_id, end, now_us, refused.why, msgspec.json.encode(record).decode()),
+        (log_id, end, now_us, refused.why, record_text(refused.record)),
     ).fetchone()
     connection.execute("DELETE FROM set_aside WHERE set_aside_no <= ?", (number - SET_ASIDE_MAX,))
 
