@@ -66,6 +66,16 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     per_app: bool = False
 
 
+class Analytics(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the rows of each level are kept, in seconds, and of how many channels of an app in one bucket."""
+
+    second_keep_s: Annotated[int, Meta(ge=60, le=7 * DAY_S)] = 3 * 3600
+    minute_keep_s: Annotated[int, Meta(ge=3600, le=400 * DAY_S)] = 3 * DAY_S
+    hour_keep_s: Annotated[int, Meta(ge=DAY_S, le=3650 * DAY_S)] = 90 * DAY_S
+    day_keep_s: Annotated[int, Meta(ge=31 * DAY_S, le=36_500 * DAY_S)] = 3650 * DAY_S
+    channels_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 1_000
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Annotated[float, Meta(ge=0, le=3600)] = 10.0
 
@@ -97,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: Store = Store()
     processor: Processor = Processor()
     metrics: Metrics = Metrics()
+    analytics: Analytics = Analytics()
     drain: Drain = Drain()
     telemetry: Telemetry = Telemetry()
     access: Access = Access()

@@ -171,7 +171,15 @@ class Daemon:
         settings = self._gateway_settings()
         parts = {"log": "segments", "store": stores.kind, "broker": "memory", "plane": plane.name}
         store, registry = stores.events, stores.registry
-        gateway = Gateway(plane=plane, log=log, store=store, registry=registry, broker=broker, settings=settings)
+        gateway = Gateway(
+            plane=plane,
+            log=log,
+            store=store,
+            rollups=stores.rollups,
+            registry=registry,
+            broker=broker,
+            settings=settings,
+        )
         report = partial(read_state, self.data, "separate") if processing is None else processing.report
         metrics = Measured(plane, gateway, log, store, report, self.out, per_app=self.settings.metrics.per_app)
         edge = Edge(

@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,17 +20,20 @@ from polyglotd.access.webhook_addresses import Allowed
 from polyglotd.config import Settings
 from polyglotd.host.data_directory import Lock
 from polyglotd.host.watched_process import WatchedProcess
-from polyglotd.log.interface import STORE_READER, LogReader
+from polyglotd.log.interface import ROLLUPS_READER, STORE_READER, LogReader
 from polyglotd.log.segment_reader import SegmentReader, open_segments_reader, wait_for_log
 from polyglotd.log.segments import SegmentLog
 from polyglotd.model import now_us
 from polyglotd.processor.erasing import Erasing
 from polyglotd.processor.feed import Feed
 from polyglotd.processor.forgetting import Forgetting
+from polyglotd.processor.gathered import Gathered
 from polyglotd.processor.log_stage import LogStage, Sink
 from polyglotd.processor.pipeline import Processor
 from polyglotd.processor.report import AGE_MAX_S, ProcessorReport, StateFile, read_state, state_path
 from polyglotd.processor.retention import Retention
+from polyglotd.processor.rollup_retention import RollupRetention
+from polyglotd.processor.rollups import RollupSink
 from polyglotd.processor.stage import Chore
 from polyglotd.processor.webhooks.connecting import Connector
 from polyglotd.processor.webhooks.deliveries import Deliveries
@@ -60,10 +64,12 @@ async def open_processor(
 
         stages = [
             await stage(STORE_READER, stores.events),
+            await stage(ROLLUPS_READER, RollupSink(stores.rollups), partial(Gathered, hurry=feed.hurry)),
             await stage("webhooks", queueing, queueing.durable_commits),
         ]
         chores: list[Chore] = [
-            Forgetting(stores.events, stores.registry),
+            Forgetting(stores.events, stores.registry, stores.rollups),
+            RollupRetention(stores.rollups),
             Erasing(stores.events),
             Deliveries(endpoints, stores.webhooks, webhook_connector(settings), now_us),
         ]

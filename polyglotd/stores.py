@@ -8,10 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from polyglotd.config import POSTGRES_URL_PREFIXES, SQLITE_URL_PREFIX, Settings
+from polyglotd.store.analytics import Rollups, RollupSettings
 from polyglotd.store.interface import EventStore, Registry
 from polyglotd.store.sqlite.events import open_sqlite_events
 from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.store.sqlite.rollups import open_sqlite_rollups
 from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.store.webhooks import WebhookQueue
 
@@ -24,6 +28,7 @@ class Stores:
     registry: Registry
     events: EventStore
     webhooks: WebhookQueue
+    rollups: Rollups
 
 
 @asynccontextmanager
@@ -42,15 +47,17 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
                 migrating=store.migrate,
             ) as events,
             open_sqlite_webhooks(webhooks_path(settings), app_bytes_max=settings.webhooks.app_bytes_max) as webhooks,
+            open_sqlite_rollups(rollups_path(settings), rollup_settings(settings)) as rollups,
         ):
-            yield Stores(kind=events.name, registry=registry, events=events, webhooks=webhooks)
+            yield Stores(kind=events.name, registry=registry, events=events, webhooks=webhooks, rollups=rollups)
         return
     async with (
         open_sqlite_registry(registry_path(settings)) as registry,
         open_sqlite_events(events_path(settings)) as events,
         open_sqlite_webhooks(webhooks_path(settings), app_bytes_max=settings.webhooks.app_bytes_max) as webhooks,
+        open_sqlite_rollups(rollups_path(settings), rollup_settings(settings)) as rollups,
     ):
-        yield Stores(kind="sqlite", registry=registry, events=events, webhooks=webhooks)
+        yield Stores(kind="sqlite", registry=registry, events=events, webhooks=webhooks, rollups=rollups)
 
 
 def is_postgres(settings: Settings) -> bool:
@@ -69,3 +76,11 @@ def events_path(settings: Settings) -> Path:
 
 def webhooks_path(settings: Settings) -> Path:
     return Path(settings.data.dir) / "webhooks.db"
+
+
+def rollups_path(settings: Settings) -> Path:
+    return Path(settings.data.dir) / "rollups.db"
+
+
+def rollup_settings(settings: Settings) -> RollupSettings:
+    return RollupSettings(**msgspec.structs.asdict(settings.analytics))

@@ -7,9 +7,9 @@ import trio
 from polyglotd.config import Settings
 from polyglotd.first_start import add_admin_token
 from polyglotd.host.data_directory import locked_data_directory
-from polyglotd.store.sqlite.files import EVENTS, REGISTRY, WEBHOOKS, Schema, migrate
+from polyglotd.store.sqlite.files import EVENTS, REGISTRY, ROLLUPS, WEBHOOKS, Schema, migrate
 from polyglotd.store.sqlite.registry import open_sqlite_registry
-from polyglotd.stores import events_path, is_postgres, registry_path, webhooks_path
+from polyglotd.stores import events_path, is_postgres, registry_path, rollups_path, webhooks_path
 
 
 def make_admin_token(settings: Settings, name: str) -> str:
@@ -39,7 +39,11 @@ def migrate_databases(settings: Settings) -> list[str]:
 
 
 def _files(settings: Settings) -> list[tuple[Path, Schema]]:
-    files = [(registry_path(settings), REGISTRY), (webhooks_path(settings), WEBHOOKS)]
+    files = [
+        (registry_path(settings), REGISTRY),
+        (webhooks_path(settings), WEBHOOKS),
+        (rollups_path(settings), ROLLUPS),
+    ]
     return files if is_postgres(settings) else [*files, (events_path(settings), EVENTS)]
 
 

@@ -15,6 +15,7 @@ from polyglotd.access.revocation import Revocations
 from polyglotd.broker.interface import Broker
 from polyglotd.gateway.active_apps import ActiveApps
 from polyglotd.gateway.admission import Admission, Handshakes
+from polyglotd.gateway.analytics import AnalyticsPage, AnalyticsReport, AnalyticsRequest
 from polyglotd.gateway.app_changes import AppChanges
 from polyglotd.gateway.app_rates import AppRates
 from polyglotd.gateway.authentication import Authentication
@@ -65,8 +66,9 @@ from polyglotd.gateway.topics import Topics, unknown_kind
 from polyglotd.gateway.usage import UsageReport
 from polyglotd.gateway.virtual import VirtualConnections
 from polyglotd.log.interface import EventLog
-from polyglotd.model import App, Policy, Refusal, check_channel, kind_of, now_us
+from polyglotd.model import App, Invalid, Policy, Refusal, check_channel, kind_of, now_us
 from polyglotd.plane.interface import Handoff, Plane
+from polyglotd.store.analytics import Rollups
 from polyglotd.store.interface import EventStore, Registry
 
 __all__ = ["Gateway", "PatternTail", "SessionGone", "Stream", "StreamEnded", "StreamKind"]
@@ -83,6 +85,7 @@ class Gateway:
         plane: Plane,
         log: EventLog,
         store: EventStore,
+        rollups: Rollups,
         registry: Registry,
         broker: Broker,
         settings: GatewaySettings,
@@ -130,6 +133,7 @@ class Gateway:
         self._tails = PatternTails(port, directory, self._admission, topics, virtual, log)
         self._channel_list = ChannelList(topics, presence, past)
         self._usage = UsageReport(store, broker, topics, self._metering, wall)
+        self._analytics = AnalyticsReport(rollups, log, wall)
         self._housekeeping = Housekeeping(log, registry, directory, topics, wall)
         departures = Departures(connections, slots, rates, expiry, virtual)
         self._dispatch = Dispatch(
@@ -286,6 +290,18 @@ class Gateway:
     async def usage(self, caller: Caller) -> AppUsage:
         check_app_wide(caller, "read")
         return await self._usage.of(await self._entry(caller))
+
+    async def analytics(self, caller: Caller, request: AnalyticsRequest) -> AnalyticsPage:
+        """Raises `Invalid`, for a channel of a kind that is not logged: the app's counts alone have its events."""
+        check_app_wide(caller, "read")
+        entry = await self._entry(caller)
+        if request.channel is not None:
+            _, policy = await self._channel(caller, request.channel)
+            if policy.durability != "logged":
+                raise Invalid(
+                    "events of this channel's kind are not logged: only the app's are counted", field="channel"
+                )
+        return await self._analytics.of(entry.app.app_id, request)
 
     # --- operations: key `admin:app` or operator ---
 

@@ -57,14 +57,11 @@ class Metering:
             self._write()
 
     def on_published(self, record: Published, topic: Topic) -> None:
-        if topic.policy.durability == "logged":
-            if record.deliveries:  # whoever reads the log counts the events themselves
-                self._count(topic.app_id).deliveries += record.deliveries
-            return
         count = self._count(topic.app_id)
-        count.events += record.last_seq - record.first_seq + 1
-        count.bytes += record.size
         count.deliveries += record.deliveries
+        if topic.policy.durability != "logged":  # of the others, whoever reads the log counts the events themselves
+            count.events += record.last_seq - record.first_seq + 1
+            count.bytes += record.size
 
     def unwritten(self, app_id: str) -> Count:
         """What the log does not know yet."""

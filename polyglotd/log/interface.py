@@ -16,6 +16,8 @@ from polyglotd.model.latency import Latency
 STORE_READER = "store"
 """The reader that copies into the store. Where it stands decides which events `tail` still has to know."""
 
+ROLLUPS_READER = "rollups"
+
 Sync = Literal["os", "interval", "always"]
 
 

@@ -4,7 +4,7 @@ Four buckets for each doubling, the same as the driver's (native/src/core/counte
 a tenth. Histograms of any apps, nodes and hours can be added; percentiles are computed from the sum, at the very end.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -43,16 +43,20 @@ class Latency(msgspec.Struct, frozen=True, array_like=True):
         return sum(self.buckets.values())
 
     def percentile_us(self, percent: float) -> float:
-        """The time that so many of a hundred events did not exceed: within its bucket as if they were spread evenly.
-        0 where nothing was counted."""
-        wanted, seen = self.events * percent / 100, 0
+        return self.percentiles_us((percent,))[0]
+
+    def percentiles_us(self, percents: Sequence[float]) -> list[float]:
+        """For each, in rising order, the time that so many of a hundred events did not exceed: within its bucket as
+        if they were spread evenly. 0 where nothing was counted."""
+        total, seen, found = self.events, 0, list[float]()
+        ranks = [total * percent / 100 for percent in percents]
         for bucket in sorted(self.buckets):
             count = self.buckets[bucket]
-            if count and seen + count >= wanted:
+            while len(found) < len(ranks) and count and seen + count >= ranks[len(found)]:
                 low, high = lower_bound_us(bucket), upper_bound_us(bucket)
-                return low + (high - low) * (wanted - seen) / count
+                found.append(low + (high - low) * (ranks[len(found)] - seen) / count)
             seen += count
-        return 0.0
+        return found + [0.0] * (len(percents) - len(found))
 
 
 def merged(latencies: Iterable[Latency]) -> Latency:

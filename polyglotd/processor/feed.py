@@ -48,6 +48,7 @@ class Feed:
         self._chunks: list[_Chunk] = []  # in order of `start`, none within another
         self._reads: list[_Read] = []
         self.counts = EventCounts()
+        self.hurry = trio.Event()  # nobody is to wait for more: it all ends soon
         self.decoded_total = 0  # records, each as often as it was decoded
 
     def reader(self, source: Source) -> "FeedReader":

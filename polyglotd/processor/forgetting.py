@@ -1,10 +1,11 @@
-"""Erase what the store holds of deleted apps, once the log has said that everything of them is through.
+"""Erase what the stores hold of deleted apps, once the log has said that everything of them is through.
 
 Run by `processor.pipeline`. When nothing is left, the registry frees the app's id; only then the store forgets that
 there was something to erase, so that a crash in between leaves nothing undone.
 """
 
 import logging
+from collections.abc import Collection
 from typing import Protocol
 
 import trio
@@ -25,12 +26,21 @@ class DeletedApps(Protocol):
     async def app_erased(self, app_id: str) -> None: ...
 
 
+class ForgottenElsewhere(Protocol):
+    """What forgetting needs of another store that reads the log: it forgets by itself, at a pace of its own."""
+
+    async def forgotten_apps(self) -> Collection[str]: ...
+
+    async def erased(self, app_id: str) -> None: ...
+
+
 class Forgetting:
     """Waits out a lost store or registry."""
 
-    def __init__(self, store: EventStore, registry: DeletedApps) -> None:
+    def __init__(self, store: EventStore, registry: DeletedApps, rollups: ForgottenElsewhere) -> None:
         self._store = store
         self._registry = registry
+        self._rollups = rollups
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled, which is safe at any await: what was not finished is found again."""
@@ -44,8 +54,12 @@ class Forgetting:
 
     async def erase(self) -> None:
         """Erase everything that is forgotten now. Raises `Unavailable`, `StoreFault`."""
+        forgotten_elsewhere = set(await self._rollups.forgotten_apps())
         for app_id in await self._store.forgotten_apps():
             while not await self._store.erase_forgotten(app_id, BATCH_EVENTS):
                 await trio.sleep(PAUSE_S)
+            if app_id not in forgotten_elsewhere:
+                continue  # its counts are still to go: whoever takes the id must not see them
             await self._registry.app_erased(app_id)
             await self._store.erased(app_id)
+            await self._rollups.erased(app_id)

@@ -54,6 +54,7 @@ class Processor:
 
     async def caught_up(self, position: int) -> None:
         """Return when every stage has done everything before `position`; for a drain, under the caller's deadline."""
+        self._feed.hurry.set()
         while any(stage.position < position for stage in self._stages):
             await trio.sleep(0.02)
 

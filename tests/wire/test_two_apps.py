@@ -40,6 +40,7 @@ TENANT_CALLS: dict[str, dict[str, Any]] = {
     "GET /apps/{app}/channels": {"params": {"prefix": "room:"}},
     "GET /apps/{app}/channels/{channel}/events": {},
     "GET /apps/{app}/usage": {},
+    "GET /apps/{app}/analytics": {"params": {"channel": "room:lobby"}},
     "POST /apps/{app}/channels/{channel}/kick": {"json": {"user": ANN}},
     "POST /apps/{app}/users/{user}/signal": {"json": {"channel": "room:lobby", "type": "m", "data": MARK}},
     "POST /apps/{app}/users/{user}/disconnect": {"json": {}},

@@ -14,14 +14,13 @@ from itertools import chain
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
 from polyglotd.model import Event, envelope_bytes, kind_of
 from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
-from polyglotd.store.set_aside import record_text
 from polyglotd.store.sqlite.erasure_tables import begin_erasure
+from polyglotd.store.sqlite.set_aside import keep_set_aside
 
 logger = logging.getLogger(__name__)
 
 INTEGER_MAX = (1 << 63) - 1  # SQLite's
 CHANNELS_CACHED_MAX = 100_000  # numbers that the writer knows without asking; some 30 MB
-SET_ASIDE_MAX = 10_000  # the newest are kept
 DAY_US = 86_400 * 1_000_000
 
 _VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
@@ -75,7 +74,7 @@ class EventWrites:
                 begin_erasure(connection, record)
         self._insert(connection, groups)
         for refused in set_aside:
-            _set_aside(connection, log_id, end, refused, now_us)
+            keep_set_aside(connection, log_id, end, refused, now_us)
         connection.execute(
             "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (log_id) DO UPDATE SET position = excluded.position",
             (log_id, end),
@@ -222,14 +221,6 @@ def _count(connection: sqlite3.Connection, app_id: str, month: str, events: int,
     )
 
 
-def _set_aside(connection: sqlite3.Connection, log_id: str, end: int, refused: SetAside, now_us: int) -> None:
-    (number,) = connection.execute(
-        "INSERT INTO set_aside (log_id, batch_end, at_us, why, record) VALUES (?, ?, ?, ?, ?) RETURNING set_aside_no",
-        (log_id, end, now_us, refused.why, record_text(refused.record)),
-    ).fetchone()
-    connection.execute("DELETE FROM set_aside WHERE set_aside_no <= ?", (number - SET_ASIDE_MAX,))
-
-
 @lru_cache(maxsize=64)
 def _month(day: int) -> str:
     """The UTC month of a day since 1970."""
@@ -259,10 +250,6 @@ def read_kinds(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 def read_forgotten(connection: sqlite3.Connection) -> list[str]:
     return [app_id for (app_id,) in connection.execute("SELECT app_id FROM forgotten ORDER BY app_id")]
-
-
-def read_set_aside(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM set_aside").fetchone()[0])
 
 
 def read_history(connection: sqlite3.Connection, query: HistoryQuery) -> EventPage:

@@ -4,7 +4,6 @@ Opened by the composition root with `open_sqlite_events`; the processor writes, 
 is in `event_tables`.
 """
 
-import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,12 +26,12 @@ from polyglotd.store.sqlite.event_tables import (
     read_forgotten,
     read_history,
     read_kinds,
-    read_set_aside,
     read_usage,
 )
-from polyglotd.store.sqlite.files import EVENTS, RETRY_AFTER_MS, migrate, truncate_wal
+from polyglotd.store.sqlite.files import EVENTS, RETRY_AFTER_MS, file_bytes, migrate, truncate_wal
 from polyglotd.store.sqlite.group_commit import GroupCommit
 from polyglotd.store.sqlite.read_pool import ReadPool
+from polyglotd.store.sqlite.set_aside import read_set_aside
 
 READERS_MAX = 8
 ERASE_STEP = 1_000  # events deleted in one transaction: a few ms in which nobody else writes
@@ -115,16 +114,10 @@ class SqliteEventStore:
     async def stats(self) -> StoreStats:
         set_aside = await self._pool.read(read_set_aside)
         return StoreStats(
-            file_bytes=_size(self._path),
-            wal_bytes=_size(self._path.with_name(self._path.name + "-wal")),
+            file_bytes=file_bytes(self._path),
+            wal_bytes=file_bytes(self._path.with_name(self._path.name + "-wal")),
             set_aside=set_aside,
         )
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_size
-    return 0
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -48,6 +48,7 @@ class Schema:
 EVENTS = Schema("events", 0x506C6745)  # "PlgE"
 REGISTRY = Schema("registry", 0x506C6752)  # "PlgR"
 WEBHOOKS = Schema("webhooks", 0x506C6757)  # "PlgW"
+ROLLUPS = Schema("rollups", 0x506C6741)  # "PlgA"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -74,6 +75,13 @@ def truncate_wal(path: Path) -> bool:
         connection.execute(f"PRAGMA busy_timeout = {TRUNCATE_TIMEOUT_MS}")
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
+
+
+def file_bytes(path: Path) -> int:
+    """0 where it is not there."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def translate(path: Path, error: sqlite3.Error) -> Exception:

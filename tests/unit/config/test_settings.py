@@ -186,8 +186,8 @@ WRONG_VARIABLES = {
     ),
     "POLYGLOTD_FOO__BAR": (
         "1",
-        "[foo] is no section; there are access, apps, data, drain, driver, listen, log, metrics, processor, store,"
-        " telemetry, webhooks",
+        "[foo] is no section; there are access, analytics, apps, data, drain, driver, listen, log, metrics,"
+        " processor, store, telemetry, webhooks",
     ),
 }
 

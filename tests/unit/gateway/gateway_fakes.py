@@ -30,6 +30,7 @@ from polyglotd.model import (
     Unavailable,
     apply_patch,
 )
+from polyglotd.store.analytics import Progress, RollupRow, RollupSettings
 from polyglotd.store.interface import EventPage, HistoryQuery, Usage
 
 
@@ -178,6 +179,33 @@ class MemoryStore:
     def _check(self) -> None:
         if self.lost:
             raise Unavailable("the store is lost")
+
+
+class MemoryRollups:
+    """Has the rows that were put into it, of any level."""
+
+    settings = RollupSettings()
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str | None, int], list[RollupRow]] = {}  # by app, channel and level
+        self.counted = Progress()
+        self.lost = False
+
+    async def progress(self, log_id: str) -> Progress:
+        return self.counted
+
+    async def app_rows(self, app_id: str, level: int, from_s: int, to_s: int) -> Sequence[RollupRow]:
+        return self._rows(app_id, None, level, from_s, to_s)
+
+    async def channel_rows(
+        self, app_id: str, channel: str, level: int, from_s: int, to_s: int
+    ) -> Sequence[RollupRow]:
+        return self._rows(app_id, channel, level, from_s, to_s)
+
+    def _rows(self, app_id: str, channel: str | None, level: int, from_s: int, to_s: int) -> Sequence[RollupRow]:
+        if self.lost:
+            raise Unavailable("the rollups are lost")
+        return [row for row in self.rows.get((app_id, channel, level), []) if from_s <= row.ts < to_s]
 
 
 class MemoryRegistry:

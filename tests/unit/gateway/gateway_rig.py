@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import trio
-from gateway_fakes import MemoryLog, MemoryRegistry, MemoryStore
+from gateway_fakes import MemoryLog, MemoryRegistry, MemoryRollups, MemoryStore
 from scripted_plane import ScriptedPlane
 from trio.testing import wait_all_tasks_blocked
 
@@ -41,6 +41,7 @@ class Rig:
     plane: ScriptedPlane
     log: MemoryLog
     store: MemoryStore
+    rollups: MemoryRollups
     registry: MemoryRegistry
     broker: MemoryBroker
     begun_s: float
@@ -139,12 +140,14 @@ def request(query: str = "", *headers: tuple[str, str], address: str = "192.0.2.
 @asynccontextmanager
 async def open_rig(**settings: Any) -> AsyncIterator[Rig]:
     log, store, registry, broker = MemoryLog(), MemoryStore(), MemoryRegistry(), MemoryBroker()
+    rollups = MemoryRollups()
     plane = ScriptedPlane(log)
     begun_s = trio.current_time()
     gateway = Gateway(
         plane=plane,
         log=log,
         store=store,  # type: ignore[arg-type]  # the gateway needs its reads alone
+        rollups=rollups,  # type: ignore[arg-type]
         registry=registry,
         broker=broker,
         settings=GatewaySettings(**settings),
@@ -152,5 +155,5 @@ async def open_rig(**settings: Any) -> AsyncIterator[Rig]:
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(gateway.run)
-        yield Rig(gateway, plane, log, store, registry, broker, begun_s, nursery)
+        yield Rig(gateway, plane, log, store, rollups, registry, broker, begun_s, nursery)
         nursery.cancel_scope.cancel()

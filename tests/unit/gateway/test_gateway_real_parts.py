@@ -29,8 +29,10 @@ from polyglotd.plane.asgi.plane import AsgiPlane
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.processing import open_processor_beside
 from polyglotd.processor import forgetting
+from polyglotd.store.analytics import RollupSettings
 from polyglotd.store.sqlite.events import open_sqlite_events
 from polyglotd.store.sqlite.registry import SqliteRegistry, open_sqlite_registry
+from polyglotd.store.sqlite.rollups import open_sqlite_rollups
 from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.stores import Stores
 
@@ -103,17 +105,26 @@ async def open_node(data: Path, log_settings: LogSettings | None = None) -> Asyn
         open_segments(data / "log", log_settings or LogSettings()) as log,
         open_sqlite_registry(data / "registry.db") as registry,
         open_sqlite_events(data / "events.db") as store,
+        open_sqlite_rollups(data / "rollups.db", RollupSettings()) as rollups,
         open_sqlite_webhooks(data / "webhooks.db") as webhooks,
         open_memory_broker() as broker,
         open_processor_beside(
-            log, Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks), Settings()
+            log,
+            Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks, rollups=rollups),
+            Settings(),
         ) as processor,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(processor.run)
         plane = AsgiPlane(log, PlaneSettings(port=0, close_s=0.05))
         gateway = Gateway(
-            plane=plane, log=log, store=store, registry=registry, broker=broker, settings=GatewaySettings()
+            plane=plane,
+            log=log,
+            store=store,
+            rollups=rollups,
+            registry=registry,
+            broker=broker,
+            settings=GatewaySettings(),
         )
         key, api_key = new_api_key("demo", now_us=now_us())
         if not await registry.apps("", 1):

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import trio
-from gateway_fakes import MemoryLog, MemoryRegistry, MemoryStore
+from gateway_fakes import MemoryLog, MemoryRegistry, MemoryRollups, MemoryStore
 from gateway_rig import BEGUN_US, Rig, event, open_rig
 from scripted_plane import ScriptedPlane
 from trio.testing import MockClock
@@ -27,6 +27,7 @@ def a_gateway() -> tuple[Gateway, ScriptedPlane, MemoryRegistry]:
         plane=plane,
         log=log,
         store=MemoryStore(),  # type: ignore[arg-type]  # the gateway needs its reads alone
+        rollups=MemoryRollups(),  # type: ignore[arg-type]
         registry=registry,
         broker=MemoryBroker(),
         settings=GatewaySettings(),

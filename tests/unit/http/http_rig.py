@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from unit.gateway.gateway_fakes import MemoryLog, MemoryRegistry, MemoryStore
+from unit.gateway.gateway_fakes import MemoryLog, MemoryRegistry, MemoryRollups, MemoryStore
 
 from polyglotd.access.admin_tokens import new_admin_token
 from polyglotd.access.api_keys import new_api_key
@@ -90,6 +90,7 @@ class HttpRig:
     gateway: Gateway
     registry: MemoryRegistry
     store: MemoryStore
+    rollups: MemoryRollups
     log: MemoryLog
     app: HttpApp
     nursery: trio.Nursery
@@ -221,12 +222,14 @@ async def open_http_rig(
     **settings: Any,
 ) -> AsyncIterator[HttpRig]:
     log, store, registry = MemoryLog(), MemoryStore(), MemoryRegistry()
+    rollups = MemoryRollups()
     gateway_settings = GatewaySettings(kinds=kinds or {}, **settings)
     plane = AsgiPlane(log, PlaneSettings(port=0))
     gateway = Gateway(
         plane=plane,
         log=log,
         store=store,  # type: ignore[arg-type]  # the gateway needs its reads alone
+        rollups=rollups,  # type: ignore[arg-type]
         registry=registry,
         broker=MemoryBroker(),
         settings=gateway_settings,
@@ -251,7 +254,7 @@ async def open_http_rig(
     async with trio.open_nursery() as nursery:
         await nursery.start(gateway.run)
         await nursery.start(plane.run)
-        rig = HttpRig(gateway, registry, store, log, build_http_app(edge), nursery, admin_token=shown)
+        rig = HttpRig(gateway, registry, store, rollups, log, build_http_app(edge), nursery, admin_token=shown)
         await rig.tenant()
         yield rig
         nursery.cancel_scope.cancel()

@@ -24,7 +24,7 @@ from polyglotd.processor.report import ProcessorReport
     [
         "/", "//", "/apps", "/apps/", "/apps/demo/", "/apps/demo/channels/", "/apps//channels", "/APPS/demo/usage",
         "/apps/demo/channels/room:lobby/publish/", "/apps/demo/../demo/usage", "/apps/demo%2Fusage", "/docs",
-        "/dashboard", "/apps/demo/analytics",
+        "/dashboard", "/apps/demo/analytic",
         "/%ff", "/%00", "/examples/chat_example.html", "/.../x", "/apps/demo/channels/room:lobby/events/evt_1",
     ],
 )  # fmt: skip

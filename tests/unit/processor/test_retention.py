@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import trio
@@ -25,9 +26,11 @@ from polyglotd.processing import open_processor_beside
 from polyglotd.processor import forgetting, retention
 from polyglotd.processor.forgetting import Forgetting
 from polyglotd.processor.retention import Retention
+from polyglotd.store.analytics import DAY, RollupSettings
 from polyglotd.store.interface import EventStore, HistoryQuery
 from polyglotd.store.sqlite.events import SqliteEventStore, open_sqlite_events
 from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.store.sqlite.rollups import open_sqlite_rollups
 from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.stores import Stores
 
@@ -190,13 +193,27 @@ async def test_a_deleted_apps_id_is_freed_when_nothing_of_it_is_left(
             if len(freed) == 1:
                 raise Unavailable("a moment, please")
 
-    erasing = Forgetting(store, Registry())
+    class Rollups:
+        forgotten: ClassVar[list[str]] = []
+
+        async def forgotten_apps(self) -> list[str]:
+            return self.forgotten
+
+        async def erased(self, app_id: str) -> None:
+            self.forgotten.remove(app_id)
+
+    rollups = Rollups()
+    erasing = Forgetting(store, Registry(), rollups)
+    await erasing.erase()
+    assert freed == []  # the rollups have yet to read that it is gone
+    rollups.forgotten.append("app")
     with pytest.raises(Unavailable):
         await erasing.erase()
     assert await store.forgotten_apps() == ["app"]  # so that it is tried again
     await erasing.erase()
     assert freed == [("app", 0), ("app", 0)]
     assert await store.forgotten_apps() == []
+    assert rollups.forgotten == []
 
 
 # --- the whole ---
@@ -208,11 +225,12 @@ async def test_the_processor_is_caught_up_with_a_log_that_holds_nothing_yet(
     async with (
         open_segments(tmp_path / "log", LogSettings()) as log,
         open_sqlite_registry(tmp_path / "registry.db") as registry,
+        open_sqlite_rollups(tmp_path / "rollups.db", RollupSettings()) as rollups,
         open_sqlite_webhooks(tmp_path / "webhooks.db") as webhooks,
         AsyncExitStack() as processing,
         trio.open_nursery() as nursery,
     ):
-        stores = Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks)
+        stores = Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks, rollups=rollups)
         processor = await processing.enter_async_context(open_processor_beside(log, stores, Settings()))
         await nursery.start(processor.run)
         with trio.fail_after(5):
@@ -229,6 +247,7 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
     async with (
         open_segments(tmp_path / "log", LogSettings()) as log,
         open_sqlite_registry(tmp_path / "registry.db") as registry,
+        open_sqlite_rollups(tmp_path / "rollups.db", RollupSettings()) as rollups,
         open_sqlite_webhooks(tmp_path / "webhooks.db") as webhooks,
         AsyncExitStack() as processing,
         trio.open_nursery() as nursery,
@@ -238,7 +257,7 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
         log.append([event(1, ts_us=1), event(2), event(1, app_id="gone")])
         await registry.delete_app("gone", NOW_US)
         log.forget_app("gone")
-        stores = Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks)
+        stores = Stores(kind="sqlite", registry=registry, events=store, webhooks=webhooks, rollups=rollups)
         processor = await processing.enter_async_context(open_processor_beside(log, stores, Settings()))
         assert processor.health().stages[STORE_READER].lag_bytes == log.end
         await nursery.start(processor.run)
@@ -252,6 +271,8 @@ async def test_the_processor_stores_prunes_erases_and_knows_how_far_it_is(
         page = await store.history(HistoryQuery(app_id="app", channel="room:lobby", epoch=EPOCH))
         assert [e.seq for e in page.events] == [2]
         assert await store.apps_and_kinds() == [("app", "room")]
+        assert [row.events for row in await rollups.app_rows("app", DAY, 0, 1 << 40)] == [1]  # the other is too old
+        assert await rollups.app_rows("gone", DAY, 0, 1 << 40) == []
         await registry.create_app(App("gone"), key("gone"), secret("gone"))
         with pytest.raises(Conflict):
             await registry.create_app(App("app"), key("x"), secret("x"))
