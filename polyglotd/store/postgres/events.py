@@ -27,7 +27,6 @@ from polyglotd.store.postgres.event_tables import (
     read_usage,
 )
 from polyglotd.store.postgres.partitions import WEEK_US, drop_empty_weeks
-from polyglotd.store.postgres.pool import WRITE_DEADLINE_S
 
 ERASE_STEP = 1_000  # events deleted in one transaction
 DROP_EVERY_S = 3_600.0
@@ -48,9 +47,7 @@ class PostgresEventStore:
         self, log_id: str, records: Sequence[ReadRecord], end: int, set_aside: Sequence[SetAside] = ()
     ) -> None:
         now = self._clock()
-        await self._pool.do(
-            lambda c: self._writes.append(c, log_id, records, end, set_aside, now), deadline_s=WRITE_DEADLINE_S
-        )
+        await self._pool.do(lambda c: self._writes.append(c, log_id, records, end, set_aside, now))
 
     async def cursor(self, log_id: str) -> int:
         return await self._pool.read(lambda c: read_cursor(c, log_id))
@@ -69,7 +66,7 @@ class PostgresEventStore:
         if self._partitioned and trio.current_time() >= self._drop_at:
             self._drop_at = trio.current_time() + DROP_EVERY_S
             before = self._clock() - 2 * WEEK_US
-            await self._pool.do(lambda c: drop_empty_weeks(c, before), deadline_s=WRITE_DEADLINE_S)
+            await self._pool.do(lambda c: drop_empty_weeks(c, before))
         return deleted
 
     async def apps_and_kinds(self) -> Collection[tuple[str, str]]:

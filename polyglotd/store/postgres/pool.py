@@ -35,7 +35,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_TIMEOUT_S = 5  # libpq counts whole seconds
 READ_DEADLINE_S = 5.0  # nobody waits longer for a page of history
-WRITE_DEADLINE_S = 20.0  # a batch into a busy server; the store's writer gives up after 30 s
+WRITE_DEADLINE_S = 10.0  # a batch into a busy server, which takes some hundredths of a second
 TURN_DEADLINE_S = 5.0  # for a free connection
 DOWN_S = 0.5  # a server that refused is not asked again so soon: callers are told at once
 WATCH_EVERY_S = 0.25
@@ -126,8 +126,18 @@ class _Idle:
 class Pool:
     """`url`: libpq's. `prepared`: statements used often are prepared on the server."""
 
-    def __init__(self, url: str, *, connections_max: int, prepared: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections_max: int,
+        prepared: bool = True,
+        read_deadline_s: float = READ_DEADLINE_S,
+        write_deadline_s: float = WRITE_DEADLINE_S,
+    ) -> None:
         self.where = where(url)
+        self._read_deadline_s = read_deadline_s
+        self._write_deadline_s = write_deadline_s
         self._url = url
         self._prepare_threshold = 3 if prepared else None
         self._turns = trio.Semaphore(connections_max, max_value=connections_max)
@@ -152,7 +162,7 @@ class Pool:
         Raises `Unavailable` where the server is away or does not answer in time, `StoreFault` where an operator must
         mend something. Cancelled: it ends first, within the deadline.
         """
-        return await self.do(query, deadline_s=READ_DEADLINE_S)
+        return await self.do(query, deadline_s=self._read_deadline_s)
 
     async def write(self, job: Callable[[Connection], T]) -> T:
         """The job's result, run in a thread and one transaction, once that is durable.
@@ -164,10 +174,11 @@ class Pool:
             with connection.transaction():
                 return job(connection)
 
-        return await self.do(in_transaction, deadline_s=WRITE_DEADLINE_S)
+        return await self.do(in_transaction)
 
-    async def do(self, job: Callable[[Connection], T], *, deadline_s: float) -> T:
+    async def do(self, job: Callable[[Connection], T], *, deadline_s: float | None = None) -> T:
         """The job's result, which looks after its transactions itself. Else as `write`."""
+        deadline_s = self._write_deadline_s if deadline_s is None else deadline_s
         try:
             with trio.fail_after(max(deadline_s, TURN_DEADLINE_S)):
                 await self._turns.acquire()
@@ -284,9 +295,22 @@ def _shut(wire: socket.socket) -> None:
 
 
 @asynccontextmanager
-async def open_pool(url: str, *, connections_max: int, prepared: bool = True) -> AsyncIterator[Pool]:
+async def open_pool(
+    url: str,
+    *,
+    connections_max: int,
+    prepared: bool = True,
+    read_deadline_s: float = READ_DEADLINE_S,
+    write_deadline_s: float = WRITE_DEADLINE_S,
+) -> AsyncIterator[Pool]:
     """Connects when it is first used."""
-    pool = Pool(url, connections_max=connections_max, prepared=prepared)
+    pool = Pool(
+        url,
+        connections_max=connections_max,
+        prepared=prepared,
+        read_deadline_s=read_deadline_s,
+        write_deadline_s=write_deadline_s,
+    )
     failure: Exception | None = None
     try:
         async with trio.open_nursery() as nursery:
