@@ -16,17 +16,16 @@ from typing import IO
 import msgspec
 
 from polyglotctl.api_path import segment
-from polyglotctl.failure import CommandFailed, RefusedByServer, Unreachable, WrongUsage
+from polyglotctl.failure import CommandFailed, WrongUsage
 from polyglotctl.http_client import HttpClient
 from polyglotctl.printable import printable
+from polyglotctl.retrying import RETRIED, retrying
 from polyglotctl.session import Session
 
 BATCH_EVENTS_MAX = 1000
 BATCH_BYTES_MAX = 4 << 20  # half of what the server takes in one body
 BATCHES_PER_SECOND = 10  # how finely a --rate is spread over a second
-UNREACHABLE_TRIES = 8
 REFUSALS_SHOWN = 20
-RETRIED = frozenset({"rate_limited", "unavailable"})
 
 
 class Line(msgspec.Struct):
@@ -172,21 +171,10 @@ def _post(
     client: HttpClient, app_id: str, batch: Sequence[Outgoing], user: str | None
 ) -> Sequence[dict[str, object]]:
     body = b'{"events":[' + b",".join(event.content for event in batch) + b"]}"
-    for attempt in range(1, UNREACHABLE_TRIES + 1):
-        try:
-            answer = client.call("POST", f"/apps/{segment(app_id)}/publish", content=body, user=user)
-            results: Sequence[dict[str, object]] = answer["results"]
-            return results
-        except RefusedByServer as error:
-            if error.code not in RETRIED or attempt == UNREACHABLE_TRIES:
-                raise
-            time.sleep(int(str(error.problem.get("retry_after_ms", 1000))) / 1000)
-        except Unreachable as error:
-            if attempt == UNREACHABLE_TRIES:
-                raise
-            print(f"polyglotctl: {printable(str(error))} Trying again.", file=sys.stderr)
-            time.sleep(min(5.0, 0.1 * 2**attempt))
-    raise AssertionError("the last attempt returns or raises")
+    path = f"/apps/{segment(app_id)}/publish"
+    answer = retrying(lambda: client.call("POST", path, content=body, user=user))
+    results: Sequence[dict[str, object]] = answer["results"]
+    return results
 
 
 def _refused(event: Outgoing, code: str, message: str, tally: Tally) -> None:

@@ -44,6 +44,23 @@ class HttpClient:
 
         Raises `RefusedByServer` with the problem details, `Unreachable` where no answer came.
         """
+        response = self._response(method, path, body, content=content, query=query, user=user)
+        return _decode(response) if response.content else None
+
+    def text(self, path: str, *, query: Mapping[str, str | int | None] | None = None) -> bytes:
+        """The answer of a GET as it came: for events, whose `data` must stay the same bytes. Raises as `call`."""
+        return self._response("GET", path, None, content=None, query=query, user=None).content
+
+    def _response(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        *,
+        content: bytes | None,
+        query: Mapping[str, str | int | None] | None,
+        user: str | None,
+    ) -> httpx.Response:
         headers = self._server.headers(app_call=path.startswith("/apps/"))
         if content is None and body is not None:
             content = json.dumps(body).encode()
@@ -55,7 +72,7 @@ class HttpClient:
         with self._reaching():
             response = self._client.request(method, path, content=content, headers=_encoded(headers), params=params)
         if response.is_success:
-            return _decode(response) if response.content else None
+            return response
         raise RefusedByServer(response.status_code, _problem(response))
 
     @contextmanager

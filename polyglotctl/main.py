@@ -14,7 +14,9 @@ from polyglotctl.commands import (
     bench,
     channels,
     config,
+    export,
     history,
+    import_,
     key,
     kind,
     presence,
@@ -59,7 +61,7 @@ def _root(
 
 for noun in (tenant, key, secret, token, quota, kind, webhook, user, config, bench):
     app.add_typer(noun.app)
-for verb in (publish, tail, history, presence, channels):
+for verb in (publish, tail, history, presence, channels, export, import_):
     verb.register(app)
 
 

@@ -17,6 +17,7 @@ from polyglotd.gateway.active_apps import ActiveApps
 from polyglotd.gateway.admission import Admission, Handshakes
 from polyglotd.gateway.analytics import AnalyticsPage, AnalyticsReport, AnalyticsRequest
 from polyglotd.gateway.app_changes import AppChanges
+from polyglotd.gateway.app_events import AppEvents, AppEventsPage, AppEventsRequest
 from polyglotd.gateway.app_rates import AppRates
 from polyglotd.gateway.authentication import Authentication
 from polyglotd.gateway.callers import Caller, Credentials, OperatorCaller
@@ -31,6 +32,7 @@ from polyglotd.gateway.drain import drain
 from polyglotd.gateway.expiry import Expiry
 from polyglotd.gateway.history import History
 from polyglotd.gateway.housekeeping import Housekeeping
+from polyglotd.gateway.imports import Imported, ImportRun, Imports
 from polyglotd.gateway.joins import Joins
 from polyglotd.gateway.longpoll import LongPoll, SessionGone
 from polyglotd.gateway.metering import Metering
@@ -131,6 +133,8 @@ class Gateway:
         self._streams = Streams(port, directory, self._admission, topics, self._joins, expiry, virtual)
         self._longpoll = LongPoll(port, self._admission, expiry, virtual)
         self._tails = PatternTails(port, directory, self._admission, topics, virtual, log)
+        self._app_events = AppEvents(log, store, past)
+        self._imports = Imports(log, store, directory, topics)
         self._channel_list = ChannelList(topics, presence, past)
         self._usage = UsageReport(store, broker, topics, self._metering, wall)
         self._analytics = AnalyticsReport(rollups, log, wall)
@@ -286,6 +290,14 @@ class Gateway:
     async def channels(self, caller: Caller, *, prefix: str, cursor: str | None, limit: int) -> ChannelPage:
         check_app_wide(caller, "read")
         return self._channel_list.page(await self._entry(caller), prefix, cursor, limit)
+
+    async def app_events(self, caller: OperatorCaller, request: AppEventsRequest) -> AppEventsPage:
+        """All events of the app that a pattern and times name, a page at a time. Raises `Invalid`, `Unavailable`."""
+        return await self._app_events.page(await self._entry(caller), request)
+
+    async def import_events(self, caller: OperatorCaller, runs: Sequence[ImportRun]) -> list[Imported | Refusal]:
+        """Into channels that have no past; a result a run. Raises `Unavailable`: then send all of it again."""
+        return await self._imports.run(await self._entry(caller), runs)
 
     async def usage(self, caller: Caller) -> AppUsage:
         check_app_wide(caller, "read")

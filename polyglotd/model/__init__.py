@@ -42,12 +42,13 @@ from polyglotd.model.event import (
     now_us,
     tombstone,
 )
-from polyglotd.model.ids import EventIds, event_id_ms, new_epoch, new_handle, new_secret
+from polyglotd.model.ids import EventIds, event_id_ms, imported_epoch, new_epoch, new_handle, new_secret
 from polyglotd.model.limits import Limits, LimitsPatch, apply_patch
 from polyglotd.model.names import (
     check_app_id,
     check_channel,
     check_client_event_id,
+    check_event_id,
     check_kind,
     check_pattern,
     check_type,
@@ -129,6 +130,7 @@ __all__ = [
     "check_app_id",
     "check_channel",
     "check_client_event_id",
+    "check_event_id",
     "check_kind",
     "check_pattern",
     "check_type",
@@ -138,6 +140,7 @@ __all__ = [
     "envelope_bytes",
     "event_id_ms",
     "format_ts",
+    "imported_epoch",
     "kind_of",
     "new_epoch",
     "new_handle",

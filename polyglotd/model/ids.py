@@ -1,5 +1,6 @@
 """Identifiers that the server makes: event ids, epochs, and the random parts of keys and sessions."""
 
+import hashlib
 import secrets
 
 EVENT_ID_PREFIX = "evt_"
@@ -65,3 +66,12 @@ def new_secret(prefix: str) -> str:
 def new_handle(prefix: str) -> str:
     """A short public name for a record (a key, a secret, a token's jti)."""
     return prefix + _base32(secrets.randbits(60), 12)
+
+
+def imported_epoch(epoch: str, first_seq: int) -> str:
+    """The epoch in which a channel's exported epoch is imported, whose events begin at this seq and are numbered anew
+    from 1. The same one where nothing is missing: who has a cursor of it can resume."""
+    if first_seq == 1:
+        return epoch
+    digest = hashlib.blake2b(f"{epoch}:{first_seq}".encode(), digest_size=7).digest()
+    return _base32(int.from_bytes(digest, "big") >> 6, 10)

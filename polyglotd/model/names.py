@@ -90,3 +90,10 @@ def check_client_event_id(event_id: str, field: str = "id") -> str:
             field=field,
         )
     return event_id
+
+
+def check_event_id(event_id: str, field: str = "id") -> str:
+    """An id of an event that was published once: a publisher's or the server's own."""
+    if not _CLIENT_EVENT_ID.fullmatch(event_id):
+        raise Invalid("an event's id is 1 to 64 of A-Z a-z 0-9 _ - . :, and holds a letter or digit", field=field)
+    return event_id

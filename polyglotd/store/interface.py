@@ -43,6 +43,13 @@ class EventPage(msgspec.Struct, frozen=True):
     more: bool  # others match beyond, in the direction asked for
 
 
+class ChannelEpochs(msgspec.Struct, frozen=True):
+    """A channel of which there are events, and in which epochs, oldest first."""
+
+    channel: str
+    epochs: list[str]
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What an app used in one calendar month (UTC)."""
 
@@ -85,6 +92,10 @@ class EventStore(Protocol):
     async def history(self, query: HistoryQuery) -> EventPage:
         """Matching events in seq order. Of the store alone: `store.history.read_history` adds what is only in the
         log yet."""
+
+    async def channels_of_app(self, app_id: str, prefix: str, first: str, limit: int) -> Sequence[ChannelEpochs]:
+        """The app's channels whose names begin with `prefix` and are `first` or come after it, as bytes, by name; at
+        most `limit`. Epochs are in the order in which the store heard of them, or of their times."""
 
     async def usage(self, app_id: str, month: str) -> Usage:
         """`month`: `2026-11`."""

@@ -290,6 +290,40 @@ async def test_history_is_that_of_a_list(
             assert (page.events, page.more) == plain_history(stored, q)
 
 
+# --- the channels of an app ---
+
+
+async def test_channels_are_listed_by_name_with_their_epochs_in_order(store: EventStore) -> None:
+    await store.append(
+        LOG,
+        [
+            event(1, "room:b", epoch="z-first", ts_us=NOVEMBER_US),
+            event(1, "room:ä"),
+            event(1, "room:b", epoch="a-second", ts_us=NOVEMBER_US + 1),
+            event(1, "post:1"),
+            event(1, "room:a", app_id="other"),
+            event(2, "room:b", epoch="a-second", ts_us=NOVEMBER_US + 2),
+        ],
+        100,
+    )
+    listed = await store.channels_of_app("app", "", "", 10)
+    assert [(one.channel, one.epochs) for one in listed] == [
+        ("post:1", [EPOCH]),
+        ("room:b", ["z-first", "a-second"]),
+        ("room:ä", [EPOCH]),
+    ]
+    assert await store.channels_of_app("app", "room:", "", 10) == listed[1:]
+    assert await store.channels_of_app("app", "", "room:b", 1) == listed[1:2]
+    assert await store.channels_of_app("app", "", "room:b\x01", 10) == listed[2:]
+    assert await store.channels_of_app("app", "room:b", "", 10) == listed[1:2]
+    assert await store.channels_of_app("app", "", "s", 10) == await store.channels_of_app("none", "", "", 10) == []
+
+
+async def test_channels_of_a_forgotten_app_are_not_listed(store: EventStore) -> None:
+    await store.append(LOG, [event(1), AppForgotten("app", "anew"), event(1, "room:b", epoch="anew")], 100)
+    assert [one.channel for one in await store.channels_of_app("app", "", "", 10)] == ["room:b"]
+
+
 # --- usage ---
 
 

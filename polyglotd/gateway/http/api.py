@@ -2,6 +2,7 @@
 
 from polyglotd.gateway.http import (
     admin_apps,
+    admin_events,
     admin_keys,
     admin_kinds,
     admin_quota,
@@ -34,6 +35,7 @@ ROUTES: list[Route] = [
     *users.ROUTES,
     *longpoll.ROUTES,
     *admin_apps.ROUTES,
+    *admin_events.ROUTES,
     *admin_quota.ROUTES,
     *admin_kinds.ROUTES,
     *admin_keys.ROUTES,

@@ -11,7 +11,7 @@ from psycopg import errors
 
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
 from polyglotd.model import Event, envelope_bytes
-from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage
 from polyglotd.store.postgres.erasures import begin_erasure
 from polyglotd.store.postgres.partitions import make_weeks, week_of
 from polyglotd.store.postgres.pool import Connection, Micros
@@ -349,6 +349,40 @@ def read_usage(connection: Connection, app_id: str, month: str) -> Usage:
         "SELECT events, bytes FROM polyglot.usage WHERE app_id = %s AND month = %s", (app_id, month)
     ).fetchone()
     return Usage() if row is None else Usage(events=row[0], bytes=row[1])
+
+
+def read_channels(connection: Connection, app_id: str, prefix: str, first: str, limit: int) -> list[ChannelEpochs]:
+    """From one name to the next along the index of the channels' seqs, however many events lie between them."""
+    named = {"app": app_id, "first": max(first, prefix), "end": prefix + "\U0010ffff"}
+    next_name = (
+        "SELECT channel FROM polyglot.events WHERE app_id = %(app)s AND channel < %(end)s AND channel {} "
+        "ORDER BY channel LIMIT 1"
+    )
+    next_epoch = (
+        "SELECT epoch FROM polyglot.events WHERE app_id = %(app)s AND channel = names.channel {} "
+        "ORDER BY epoch LIMIT 1"
+    )
+    rows = connection.execute(
+        "WITH RECURSIVE names AS ("
+        f"({next_name.format('>= %(first)s')}) UNION ALL "
+        f"SELECT ({next_name.format('> names.channel')}) FROM names WHERE channel IS NOT NULL), "
+        f"page AS (SELECT channel FROM names WHERE channel IS NOT NULL LIMIT {limit:d}) "
+        "SELECT names.channel, epochs.epoch, first_event.batch "
+        "FROM page names CROSS JOIN LATERAL (WITH RECURSIVE epochs AS ("
+        f"({next_epoch.format('')}) UNION ALL "
+        f"SELECT ({next_epoch.format('AND epoch > epochs.epoch')}) FROM epochs WHERE epoch IS NOT NULL) "
+        "SELECT epoch FROM epochs WHERE epoch IS NOT NULL) epochs "
+        "CROSS JOIN LATERAL (SELECT batch, ts FROM polyglot.events e WHERE app_id = %(app)s "
+        "AND e.channel = names.channel AND e.epoch = epochs.epoch ORDER BY seq LIMIT 1) first_event "
+        "ORDER BY names.channel, first_event.batch, first_event.ts, epochs.epoch".encode(),
+        named,
+    )
+    found: dict[str, list[str]] = {}
+    forgotten = connection.execute("SELECT batch_max FROM polyglot.forgotten WHERE app_id = %s", (app_id,)).fetchone()
+    for channel, epoch, batch in rows:
+        if forgotten is None or batch > forgotten[0]:
+            found.setdefault(channel, []).append(epoch)
+    return [ChannelEpochs(channel, epochs) for channel, epochs in found.items()]
 
 
 def read_kinds(connection: Connection) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ import trio
 
 from polyglotd.log.interface import ReadRecord
 from polyglotd.model import Event, now_us
-from polyglotd.store.interface import EventPage, HistoryQuery, SetAside, StoreStats, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, SetAside, StoreStats, Usage
 from polyglotd.store.postgres.database import CONNECTIONS_MAX, Database, open_postgres
 from polyglotd.store.postgres.erasures import erase_some, find_events, read_erasures
 from polyglotd.store.postgres.event_tables import (
@@ -19,6 +19,7 @@ from polyglotd.store.postgres.event_tables import (
     erase,
     erased,
     forget_app,
+    read_channels,
     read_cursor,
     read_forgotten,
     read_history,
@@ -54,6 +55,9 @@ class PostgresEventStore:
 
     async def history(self, query: HistoryQuery) -> EventPage:
         return await self._pool.read(lambda c: read_history(c, query))
+
+    async def channels_of_app(self, app_id: str, prefix: str, first: str, limit: int) -> Sequence[ChannelEpochs]:
+        return await self._pool.read(lambda c: read_channels(c, app_id, prefix, first, limit))
 
     async def usage(self, app_id: str, month: str) -> Usage:
         return await self._pool.read(lambda c: read_usage(c, app_id, month))

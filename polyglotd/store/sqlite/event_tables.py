@@ -13,7 +13,7 @@ from itertools import chain
 
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
 from polyglotd.model import Event, envelope_bytes, kind_of
-from polyglotd.store.interface import EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage
 from polyglotd.store.sqlite.erasure_tables import begin_erasure
 from polyglotd.store.sqlite.set_aside import keep_set_aside
 
@@ -233,6 +233,23 @@ def _month(day: int) -> str:
 def read_cursor(connection: sqlite3.Connection, log_id: str) -> int:
     row = connection.execute("SELECT position FROM cursors WHERE log_id = ?", (log_id,)).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def read_channels(
+    connection: sqlite3.Connection, app_id: str, prefix: str, first: str, limit: int
+) -> list[ChannelEpochs]:
+    rows = connection.execute(
+        "WITH alive AS (SELECT channel_no, channel, epoch FROM channels WHERE app_id = ?1 AND channel >= max(?2, ?3)"
+        " AND channel_no > coalesce((SELECT channel_no_max FROM forgotten WHERE app_id = ?1), 0)"
+        " AND substr(channel, 1, length(?2)) = ?2 AND channel < ?4),"
+        " names AS (SELECT DISTINCT channel FROM alive ORDER BY channel LIMIT ?5)"
+        " SELECT channel, epoch FROM alive WHERE channel IN names ORDER BY channel, channel_no",
+        (app_id, prefix, first, prefix + "\U0010ffff", limit),
+    )
+    found: dict[str, list[str]] = {}
+    for channel, epoch in rows:
+        found.setdefault(channel, []).append(epoch)
+    return [ChannelEpochs(channel, epochs) for channel, epochs in found.items()]
 
 
 def read_usage(connection: sqlite3.Connection, app_id: str, month: str) -> Usage:

@@ -12,7 +12,7 @@ import trio
 
 from polyglotd.log.interface import ReadRecord
 from polyglotd.model import Event, Unavailable, now_us
-from polyglotd.store.interface import EventPage, HistoryQuery, SetAside, StoreStats, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, SetAside, StoreStats, Usage
 from polyglotd.store.sqlite.erasure_tables import (
     end_erasures,
     erase_some,
@@ -22,6 +22,7 @@ from polyglotd.store.sqlite.erasure_tables import (
 )
 from polyglotd.store.sqlite.event_tables import (
     EventWrites,
+    read_channels,
     read_cursor,
     read_forgotten,
     read_history,
@@ -66,6 +67,9 @@ class SqliteEventStore:
 
     async def history(self, query: HistoryQuery) -> EventPage:
         return await self._pool.read(lambda c: read_history(c, query))
+
+    async def channels_of_app(self, app_id: str, prefix: str, first: str, limit: int) -> Sequence[ChannelEpochs]:
+        return await self._pool.read(lambda c: read_channels(c, app_id, prefix, first, limit))
 
     async def usage(self, app_id: str, month: str) -> Usage:
         return await self._pool.read(lambda c: read_usage(c, app_id, month))
