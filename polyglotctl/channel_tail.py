@@ -45,12 +45,13 @@ class Notice(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """`{event, cursor}` or `{notice}`, where tails of patterns add a cursor too. An event that is absent is empty:
-    `Raw` can't be one of a union."""
+    """`{event, cursor}`, `{notice}`, where tails of patterns add a cursor too, or `{erased}`. What is absent is
+    empty: `Raw` can't be one of a union."""
 
     event: msgspec.Raw = msgspec.Raw()
     cursor: str | None = None
     notice: Notice | None = None
+    erased: msgspec.Raw = msgspec.Raw()
 
 
 class _Finished(Exception):
@@ -153,6 +154,8 @@ class ChannelTail:
     def _print(self, message: Message) -> None:
         if message.notice is not None and message.notice.code not in QUIET_NOTICES:
             self._say(f"{message.notice.code}: {message.notice.message}")
+        if erased := bytes(message.erased).decode():
+            self._say(f"erased: {erased}")
         if message.cursor is not None:
             self._cursor = message.cursor
         text = bytes(message.event).decode()

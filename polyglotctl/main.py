@@ -14,6 +14,7 @@ from polyglotctl.commands import (
     bench,
     channels,
     config,
+    event,
     export,
     history,
     import_,
@@ -59,7 +60,7 @@ def _root(
     """Operate a Polyglot server: tenants, keys, quotas, channels."""
 
 
-for noun in (tenant, key, secret, token, quota, kind, webhook, user, config, bench):
+for noun in (tenant, key, secret, token, quota, kind, webhook, user, event, config, bench):
     app.add_typer(noun.app)
 for verb in (publish, tail, history, presence, channels, export, import_):
     verb.register(app)

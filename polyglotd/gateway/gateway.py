@@ -29,6 +29,7 @@ from polyglotd.gateway.departures import Departures
 from polyglotd.gateway.directory import Directory, Entry
 from polyglotd.gateway.dispatch import Dispatch
 from polyglotd.gateway.drain import drain
+from polyglotd.gateway.erasing import Erasing
 from polyglotd.gateway.expiry import Expiry
 from polyglotd.gateway.history import History
 from polyglotd.gateway.housekeeping import Housekeeping
@@ -52,6 +53,7 @@ from polyglotd.gateway.requests import (
     ChannelInfo,
     ChannelPage,
     ConnectRequest,
+    ErasureProgress,
     GatewayCounters,
     Health,
     HistoryPage,
@@ -129,6 +131,7 @@ class Gateway:
             tasks,
         )
         self._publishing = Publishing(port, directory, topics, rates, active)
+        self._erasing = Erasing(port, topics, past, log, store, wall)
         self._operations = Operations(port, connections, registry, self._follower, settings, wall)
         self._streams = Streams(port, directory, self._admission, topics, self._joins, expiry, virtual)
         self._longpoll = LongPoll(port, self._admission, expiry, virtual)
@@ -172,6 +175,7 @@ class Gateway:
                 self._tails,
                 self._metering,
                 self._housekeeping,
+                self._erasing,
                 self._follower,
                 self._dispatch,
             ):
@@ -336,6 +340,32 @@ class Gateway:
         """All tokens of the user that were issued up to now are void; live connections close with 4003."""
         check_app_wide(caller, "admin:app")
         await self._operations.revoke(await self._entry(caller), user_id)
+
+    async def erase_event(self, caller: Caller, channel: str, event_id: str, seq: int | None) -> ErasureProgress:
+        """A tombstone takes the event's place. Raises `NotFound`, and `AmbiguousId` where several have this id and no
+        seq says which. Like the two below: it is durable on return, and done a little later."""
+        check_app_wide(caller, "admin:app")
+        return await self._erasing.event(await self._entry(caller), channel, event_id, seq)
+
+    async def erase_history(self, caller: Caller, channel: str) -> ErasureProgress:
+        """Of all events that the channel has now."""
+        check_app_wide(caller, "admin:app")
+        return await self._erasing.history(await self._entry(caller), channel)
+
+    async def erase_user(self, caller: Caller, user_id: str) -> ErasureProgress:
+        """Of all events of the user up to now, in every channel of the app."""
+        check_app_wide(caller, "admin:app")
+        return await self._erasing.user(await self._entry(caller), user_id)
+
+    async def erasure(self, caller: Caller, erasure_id: str) -> ErasureProgress:
+        """How far it is. Raises `NotFound`."""
+        check_app_wide(caller, "admin:app")
+        return self._erasing.progress(caller.app.app_id, erasure_id)
+
+    async def erasures(self, caller: Caller, limit: int) -> Sequence[ErasureProgress]:
+        """The newest."""
+        check_app_wide(caller, "admin:app")
+        return self._erasing.newest(caller.app.app_id, limit)
 
     # --- connections without a socket ---
 

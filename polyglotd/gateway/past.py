@@ -34,7 +34,29 @@ class Past:
 
     async def page(self, query: HistoryQuery) -> EventPage:
         """Matching events in seq order, without a seam between store and log. Raises `Unavailable`."""
-        return await self._bounded(partial(read_history, self._store, self._log, query))
+        page = await self._bounded(partial(read_history, self._store, self._log, query))
+        # What was asked to be erased while it was read: from here to the plane nobody else has a turn.
+        return EventPage([self._log.shown(event) for event in page.events], more=page.more)
+
+    async def find(self, app_id: str, channel: str, event_id: str, limit: int) -> list[Event]:
+        """The channel's events with this id: what the log alone has of its current epoch, and the store's of any.
+        Raises `Unavailable`."""
+        return await self._bounded(partial(self._find, app_id, channel, event_id, limit))
+
+    async def _find(self, app_id: str, channel: str, event_id: str, limit: int) -> list[Event]:
+        found: list[Event] = []
+        first = self._log.tail_first(app_id, channel)
+        before = self._log.head(app_id, channel).seq + 1
+        while before > first and len(found) < limit:
+            try:
+                events = await self._log.tail(app_id, channel, first - 1, before)
+            except TailMoved:
+                break  # the store has them
+            if not events:
+                break
+            found += [event for event in reversed(events) if event.id == event_id]
+            before = events[0].seq
+        return (found + list(await self._store.find(app_id, channel, event_id, limit)))[:limit]
 
     async def window(self, app_id: str, channel: str, head: ChannelHead, policy: Policy) -> list[Event]:
         """The newest events up to the head, without a gap, for a topic that begins."""
@@ -57,7 +79,7 @@ class Past:
 
     async def _newest_of_log(self, app_id: str, channel: str, before: int) -> Sequence[Event]:
         try:
-            return await self._log.tail(app_id, channel, 0, before)
+            return [self._log.shown(event) for event in await self._log.tail(app_id, channel, 0, before)]
         except TailMoved:
             return []
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from polyglotd.log.interface import Erasure
 from polyglotd.model import Event, Limits
 
 
@@ -48,6 +49,21 @@ class HistoryRequest:
     type: str | None = None
     from_us: int | None = None  # ts >= from_us
     to_us: int | None = None  # ts < to_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureProgress:
+    """What was asked to be erased, and where nothing of it is left any more."""
+
+    erasure: Erasure
+    window: bool  # what the plane keeps in memory
+    log: bool  # the segments
+    store: bool
+    webhooks: bool  # what waits to be sent
+
+    @property
+    def done(self) -> bool:
+        return self.window and self.log and self.store and self.webhooks
 
 
 @dataclass(frozen=True, slots=True)

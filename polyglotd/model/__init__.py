@@ -13,6 +13,7 @@ from polyglotd.model.app import (
     SigningSecret,
 )
 from polyglotd.model.errors import (
+    AmbiguousId,
     Conflict,
     Forbidden,
     InternalFault,
@@ -85,6 +86,7 @@ __all__ = [
     "MEMBER_TYPES",
     "OCCUPANCY_TYPES",
     "WEBHOOK_TYPES",
+    "AmbiguousId",
     "ApiKey",
     "App",
     "Capability",

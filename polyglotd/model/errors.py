@@ -4,6 +4,7 @@ Raised by whoever decides, rendered at the edge: as an error reply on a channel,
 HTTP. `http_status` is the hint that the HTTP edge uses; the socket edge ignores it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -171,6 +172,16 @@ class MethodNotAllowed(Refusal):
 class Conflict(Refusal):
     reason = "conflict"
     http_status = 409
+
+
+@dataclass(eq=False)
+class AmbiguousId(Conflict):
+    """Several events of the channel have this id, as several users may give the same; `seqs` are theirs."""
+
+    seqs: Sequence[int] = field(default=(), kw_only=True)
+
+    def details(self) -> dict[str, object]:
+        return {"seqs": list(self.seqs)}
 
 
 @dataclass(eq=False)

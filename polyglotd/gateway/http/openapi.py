@@ -26,6 +26,8 @@ _ABOUT = (
 _NAMES = {
     "app": "The app's id.",
     "channel": "`KIND:NAME`, percent-encoded where need be; a slash in it always.",
+    "id": "The event's id.",
+    "erasure": "The erasure's id.",
     "user": "The user's id, percent-encoded where need be.",
     "kind": "The kind's name.",
     "key_id": "The key's id, not the key.",

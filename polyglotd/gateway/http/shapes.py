@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from polyglotd.gateway.requests import AppUsage
-from polyglotd.model import Limits
+from polyglotd.gateway.requests import AppUsage, ErasureProgress
+from polyglotd.model import Limits, format_ts
 
 EventType = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_\-.:/]{1,64}$")]
 EventId = Annotated[
@@ -171,6 +171,56 @@ class RevokedUser(ToClient):
     revoked: bool
 
 
+class Reached(ToClient):
+    """Where nothing of what was erased is left: `window` is memory, `webhooks` what waits to be sent."""
+
+    window: bool
+    log: bool
+    store: bool
+    webhooks: bool
+
+
+class ErasureView(ToClient):
+    """`what`: event, history or user; the members that do not apply are null. Of a history all events go with a seq
+    below `before`, of a user all up to `at`; a finished erasure names no user any more."""
+
+    erasure_id: str
+    app_id: str
+    what: str
+    channel: str | None
+    epoch: str | None
+    seq: int | None
+    before: int | None
+    user: str | None
+    at: Timestamp
+    reached: Reached
+    done: bool
+
+
+class ErasureList(ToClient):
+    """The newest first."""
+
+    app_id: str
+    erasures: list[ErasureView]
+
+
+def erasure_view(progress: ErasureProgress) -> ErasureView:
+    erasure = progress.erasure
+    return ErasureView(
+        erasure_id=erasure.erasure_id,
+        app_id=erasure.app_id,
+        what=erasure.what,
+        channel=erasure.channel or None,
+        epoch=erasure.epoch or None,
+        seq=erasure.first_seq if erasure.what == "event" else None,
+        before=erasure.last_seq + 1 if erasure.what == "history" else None,
+        user=erasure.user_id,
+        at=format_ts(erasure.ts_us),
+        reached=Reached(window=progress.window, log=progress.log, store=progress.store, webhooks=progress.webhooks),
+        done=progress.done,
+    )
+
+
 class Usage(ToClient):
     """Of the calendar month in UTC; connections and channels of this moment. `limits`: what there may be."""
 
@@ -241,7 +291,7 @@ class HealthView(ToClient, omit_defaults=True):
 
 
 class Problem(ToClient):
-    """RFC 9457. Beside these, by code: `field`, `limit`, `quota`, `retry_after_ms`."""
+    """RFC 9457. Beside these, by code: `field`, `limit`, `quota`, `retry_after_ms`, `seqs`."""
 
     type: str
     title: str

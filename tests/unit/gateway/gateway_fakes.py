@@ -146,6 +146,11 @@ class MemoryStore:
         self.reads = 0
         self.used = Usage()
         self.erasing: list[str] = []
+        self.position = 0
+
+    async def cursor(self, log_id: str) -> int:
+        self._check()
+        return self.position
 
     async def find(self, app_id: str, channel: str, event_id: str, limit: int) -> Sequence[Event]:
         self._check()

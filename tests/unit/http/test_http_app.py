@@ -25,7 +25,7 @@ from polyglotd.processor.report import ProcessorReport
         "/", "//", "/apps", "/apps/", "/apps/demo/", "/apps/demo/channels/", "/apps//channels", "/APPS/demo/usage",
         "/apps/demo/channels/room:lobby/publish/", "/apps/demo/../demo/usage", "/apps/demo%2Fusage", "/docs",
         "/dashboard", "/apps/demo/analytic",
-        "/%ff", "/%00", "/examples/chat_example.html", "/.../x", "/apps/demo/channels/room:lobby/events/evt_1",
+        "/%ff", "/%00", "/examples/chat_example.html", "/.../x", "/apps/demo/channels/room:lobby/events/evt_1/x",
     ],
 )  # fmt: skip
 async def test_a_path_that_is_not_there_is_not_found(rig: HttpRig, target: str) -> None:
@@ -49,8 +49,8 @@ async def test_an_absolute_target_is_its_path(rig: HttpRig) -> None:
     ("method", "target", "allow"),
     [
         ("GET", ROOM + "/publish", "OPTIONS, POST"),
-        ("PUT", ROOM + "/history", "GET, HEAD, OPTIONS"),
-        ("DELETE", ROOM + "/history", "GET, HEAD, OPTIONS"),
+        ("PUT", ROOM + "/history", "DELETE, GET, HEAD, OPTIONS"),
+        ("DELETE", ROOM + "/presence", "GET, HEAD, OPTIONS"),
         ("TRACE", "/alive", "GET, HEAD, OPTIONS"),
         ("CONNECT", "/alive", "GET, HEAD, OPTIONS"),
         ("POST", "/admin/apps/demo", "DELETE, GET, HEAD, OPTIONS, PATCH"),
