@@ -24,6 +24,7 @@ from polyglotctl.commands import (
     publish,
     quota,
     secret,
+    stats,
     tail,
     tenant,
     token,
@@ -62,7 +63,7 @@ def _root(
 
 for noun in (tenant, key, secret, token, quota, kind, webhook, user, event, config, bench):
     app.add_typer(noun.app)
-for verb in (publish, tail, history, presence, channels, export, import_):
+for verb in (publish, tail, history, presence, channels, stats, export, import_):
     verb.register(app)
 
 

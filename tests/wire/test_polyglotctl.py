@@ -268,3 +268,20 @@ def test_an_interrupted_tail_ends_with_130(ctl: Ctl, app_id: str) -> None:
     out, err = tail.communicate(timeout=TAIL_LINES_WITHIN_S)
     assert (tail.returncode, out) == (130, "")
     assert "Traceback" not in err
+
+
+def test_stats_show_what_an_app_did_and_draw_it(ctl: Ctl, app_id: str, tmp_path: Path) -> None:
+    for number in range(3):
+        ctl.json("publish", app_id, "room:s", "--type", "m", "--data", str(number))
+    deadline = time.monotonic() + 30
+    while (found := ctl.json("stats", app_id, "--from", "1h", "--step", "minute"))["total"]["events"] < 3:
+        assert time.monotonic() < deadline
+    assert found["total"]["events"] == 3
+    channel = ctl.json("stats", app_id, "--channel", "room:s", "--plot", "room.png")
+    assert (channel["channel"], channel["total"]["bytes"]) == ("room:s", 3)
+    assert (tmp_path / "room.png").read_bytes().startswith(b"\x89PNG")
+    table = ctl.run("stats", app_id, "--output", "table")
+    assert "unique users" in table.stdout
+    assert "invalid" in ctl.refused("stats", app_id, "--step", "7m")
+    wrong = ctl.run("stats", app_id, "--plot", "room.gif")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
