@@ -7,6 +7,7 @@ SIGINT or SIGTERM 130 or 143. Imports what a command needs when it runs: `--help
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar
 
@@ -125,18 +126,23 @@ def migrate(
     data: DataOption = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DATA", help="Copy from there: not in this release."),
+        typer.Option("--from", metavar="DATA", help="Move this directory's SQLite databases into [store] url."),
     ] = None,
 ) -> None:
-    """Bring the databases to this release's schema; `serve` does the same at its start. No daemon may be running."""
-    settings = _settings(config, data=data).settings
-    if source is not None:
-        raise CommandFailed(
-            "--from: this release has one kind of store; a data directory is copied as files, while no daemon runs",
-            WRONG,
-        )
-    from polyglotd.upkeep import migrate_databases
+    """Bring the databases to this release's schema; `serve` does the same at its start. No daemon may be running.
 
+    With --from it also moves apps, keys, events, usage and webhooks from SQLite into PostgreSQL. Interrupted, it goes
+    on where it was. The event log stays in its directory: serve with --data DATA from then on.
+    """
+    settings = _settings(config, data=data).settings
+    from polyglotd.stores import is_postgres
+    from polyglotd.upkeep import migrate_databases, move_databases
+
+    if source is not None:
+        if not is_postgres(settings):
+            raise CommandFailed("--from: name the PostgreSQL database that it goes to, in [store] url", WRONG)
+        print(_told(move_databases, settings, source, partial(print, flush=True)))
+        return
     for line in _told(migrate_databases, settings):
         print(line)
 

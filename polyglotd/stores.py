@@ -3,12 +3,14 @@
 Part of the composition root. A new kind of store is a field of `Stores` and a line in `open_stores`.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import trio
 
 from polyglotd.config import POSTGRES_URL_PREFIXES, SQLITE_URL_PREFIX, Settings
 from polyglotd.store.analytics import Rollups, RollupSettings
@@ -18,6 +20,8 @@ from polyglotd.store.sqlite.registry import open_sqlite_registry
 from polyglotd.store.sqlite.rollups import open_sqlite_rollups
 from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.store.webhooks import WebhookQueue
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,21 +39,8 @@ class Stores:
 async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
     """Raises `StoreFault`."""
     if is_postgres(settings):
-        from polyglotd.store.postgres.events import open_postgres_events  # with its library, which others do without
-
-        store = settings.store
-        async with (
-            open_sqlite_registry(registry_path(settings)) as registry,
-            open_postgres_events(
-                store.url,
-                connections_max=store.connections,
-                plain_wire=store.wire == "plain",
-                migrating=store.migrate,
-            ) as events,
-            open_sqlite_webhooks(webhooks_path(settings), app_bytes_max=settings.webhooks.app_bytes_max) as webhooks,
-            open_sqlite_rollups(rollups_path(settings), rollup_settings(settings)) as rollups,
-        ):
-            yield Stores(kind=events.name, registry=registry, events=events, webhooks=webhooks, rollups=rollups)
+        async with _open_postgres_stores(settings) as stores:
+            yield stores
         return
     async with (
         open_sqlite_registry(registry_path(settings)) as registry,
@@ -58,6 +49,54 @@ async def open_stores(settings: Settings) -> AsyncIterator[Stores]:
         open_sqlite_rollups(rollups_path(settings), rollup_settings(settings)) as rollups,
     ):
         yield Stores(kind="sqlite", registry=registry, events=events, webhooks=webhooks, rollups=rollups)
+
+
+@asynccontextmanager
+async def _open_postgres_stores(settings: Settings) -> AsyncIterator[Stores]:
+    # With its library, which others do without.
+    from polyglotd.store.moving import has_something, refuse_unfinished
+    from polyglotd.store.postgres.database import open_postgres
+    from polyglotd.store.postgres.events import PostgresEventStore
+    from polyglotd.store.postgres.registry import PostgresRegistry
+    from polyglotd.store.postgres.webhooks import PostgresWebhookQueue
+
+    store = settings.store
+    async with (
+        open_postgres(
+            store.url,
+            connections_max=store.connections,
+            plain_wire=store.wire == "plain",
+            migrating=store.migrate,
+        ) as database,
+        open_sqlite_rollups(rollups_path(settings), rollup_settings(settings)) as rollups,
+    ):
+        await database.pool.read(refuse_unfinished)
+        if await trio.Path(registry_path(settings)).exists() and not await database.pool.read(has_something):
+            logger.warning(
+                "the database is empty, and %s is not looked at: `polyglotd migrate --from %s` moves apps and events",
+                registry_path(settings),
+                settings.data.dir,
+            )
+        yield Stores(
+            kind=database.name,
+            registry=PostgresRegistry(database),
+            events=PostgresEventStore(database),
+            webhooks=PostgresWebhookQueue(database, app_bytes_max=settings.webhooks.app_bytes_max),
+            rollups=rollups,
+        )
+
+
+@asynccontextmanager
+async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
+    """The registry alone, for a command. Raises `StoreFault`."""
+    if is_postgres(settings):
+        from polyglotd.store.postgres.registry import open_postgres_registry  # with its library
+
+        async with open_postgres_registry(settings.store.url, migrating=settings.store.migrate) as in_postgres:
+            yield in_postgres
+        return
+    async with open_sqlite_registry(registry_path(settings)) as registry:
+        yield registry
 
 
 def is_postgres(settings: Settings) -> bool:

@@ -1,22 +1,23 @@
 """Small work on a data directory, beside the daemon or without it. Called by `cli`; each is one call that blocks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 
 from polyglotd.config import Settings
 from polyglotd.first_start import add_admin_token
+from polyglotd.host.cannot_start import CannotStart
 from polyglotd.host.data_directory import locked_data_directory
 from polyglotd.store.sqlite.files import EVENTS, REGISTRY, ROLLUPS, WEBHOOKS, Schema, migrate
-from polyglotd.store.sqlite.registry import open_sqlite_registry
-from polyglotd.stores import events_path, is_postgres, registry_path, rollups_path, webhooks_path
+from polyglotd.stores import events_path, is_postgres, open_registry, registry_path, rollups_path, webhooks_path
 
 
 def make_admin_token(settings: Settings, name: str) -> str:
     """A new token. A running daemon sees it within a moment. Raises what `operator_faults` has words for."""
 
     async def make() -> str:
-        async with open_sqlite_registry(registry_path(settings)) as registry:
+        async with open_registry(settings) as registry:
             return await add_admin_token(registry, name)
 
     with locked_data_directory(Path(settings.data.dir), ()):
@@ -38,13 +39,33 @@ def migrate_databases(settings: Settings) -> list[str]:
     return lines
 
 
+def move_databases(settings: Settings, directory: Path, tell: Callable[[str], None]) -> str:
+    """Move the SQLite databases of a data directory into the PostgreSQL that the settings name; what was done. `tell`
+    hears how it goes. Raises what `operator_faults` has words for, `InUse` while a daemon runs on the directory."""
+    from polyglotd.store.moving import Source, move  # with a library that others do without
+
+    if not directory.is_dir():
+        raise CannotStart(f"{directory} is no directory")
+    source = Source(
+        directory=directory,
+        registry=directory / "registry.db",
+        events=directory / "events.db",
+        webhooks=directory / "webhooks.db",
+    )
+    with locked_data_directory(directory, ("gateway", "processor")):
+        return move(source, settings.store.url, tell)
+
+
 def _files(settings: Settings) -> list[tuple[Path, Schema]]:
-    files = [
+    rollups = (rollups_path(settings), ROLLUPS)
+    if is_postgres(settings):
+        return [rollups]
+    return [
         (registry_path(settings), REGISTRY),
+        (events_path(settings), EVENTS),
         (webhooks_path(settings), WEBHOOKS),
-        (rollups_path(settings), ROLLUPS),
+        rollups,
     ]
-    return files if is_postgres(settings) else [*files, (events_path(settings), EVENTS)]
 
 
 def _line(what: str, before: int, after: int) -> str:

@@ -6,8 +6,8 @@ database brought to the release's schema. Servers are real and shared by the run
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,10 +17,17 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from store_servers import POSTGRES, TIMESCALEDB, server
 
-from polyglotd.store.interface import EventStore
+from polyglotd.model import now_us
+from polyglotd.store.interface import EventStore, Registry
+from polyglotd.store.postgres.database import Database, open_postgres
 from polyglotd.store.postgres.events import open_postgres_events
+from polyglotd.store.postgres.registry import PostgresRegistry, open_postgres_registry
 from polyglotd.store.postgres.schema import migrate
+from polyglotd.store.postgres.webhooks import PostgresWebhookQueue, open_postgres_webhooks
 from polyglotd.store.sqlite.events import open_sqlite_events
+from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
+from polyglotd.store.webhooks import WebhookQueue
 
 MAKES = ("sqlite", *POSTGRES, TIMESCALEDB)
 
@@ -32,6 +39,16 @@ class Make:
 
     def open_events(self) -> AbstractAsyncContextManager[EventStore]:
         """The same store each time."""
+        raise NotImplementedError
+
+    def open_registry(self) -> AbstractAsyncContextManager[Registry]:
+        """The same registry each time, also twice at once, as two processes do."""
+        raise NotImplementedError
+
+    def open_webhooks(
+        self, clock: Callable[[], int] = now_us, *, app_bytes_max: int = 1 << 30
+    ) -> AbstractAsyncContextManager[WebhookQueue]:
+        """The same queue each time, also twice at once, as two processes do."""
         raise NotImplementedError
 
     def fresh(self) -> None:
@@ -50,6 +67,15 @@ class SqliteMake(Make):
 
     def open_events(self) -> AbstractAsyncContextManager[EventStore]:
         return open_sqlite_events(self._directory / f"events{self._number}.db")
+
+    def open_registry(self) -> AbstractAsyncContextManager[Registry]:
+        return open_sqlite_registry(self._directory / f"registry{self._number}.db")
+
+    def open_webhooks(
+        self, clock: Callable[[], int] = now_us, *, app_bytes_max: int = 1 << 30
+    ) -> AbstractAsyncContextManager[WebhookQueue]:
+        path = self._directory / f"webhooks{self._number}.db"
+        return open_sqlite_webhooks(path, clock=clock, app_bytes_max=app_bytes_max)
 
     def fresh(self) -> None:
         self._number += 1
@@ -97,6 +123,14 @@ class PostgresMake(Make):
     def open_events(self) -> AbstractAsyncContextManager[EventStore]:
         return open_postgres_events(self.url, connections_max=4)
 
+    def open_registry(self) -> AbstractAsyncContextManager[Registry]:
+        return open_postgres_registry(self.url, connections_max=4)
+
+    def open_webhooks(
+        self, clock: Callable[[], int] = now_us, *, app_bytes_max: int = 1 << 30
+    ) -> AbstractAsyncContextManager[WebhookQueue]:
+        return open_postgres_webhooks(self.url, connections_max=4, clock=clock, app_bytes_max=app_bytes_max)
+
     def fresh(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as admin:
             admin.execute(_EMPTY)
@@ -115,12 +149,37 @@ class TimescaleMake(Make):
 
     def __init__(self) -> None:
         self.url = server(self.name).url
+        self._opened: Database | None = None
         self._turn = (Path(str(conninfo_to_dict(self.url)["host"])) / "turn").open("w")
         fcntl.flock(self._turn, fcntl.LOCK_EX)
         self.fresh()
 
     def open_events(self) -> AbstractAsyncContextManager[EventStore]:
         return open_postgres_events(self.url, connections_max=1, plain_wire=True)
+
+    @asynccontextmanager
+    async def open_registry(self) -> AsyncIterator[Registry]:
+        async with self._database() as database:
+            yield PostgresRegistry(database)
+
+    @asynccontextmanager
+    async def open_webhooks(
+        self, clock: Callable[[], int] = now_us, *, app_bytes_max: int = 1 << 30
+    ) -> AsyncIterator[WebhookQueue]:
+        async with self._database() as database:
+            yield PostgresWebhookQueue(database, clock, app_bytes_max)
+
+    @asynccontextmanager
+    async def _database(self) -> AsyncIterator[Database]:
+        """What is opened within what is open is on the one connection."""
+        if self._opened is not None:
+            yield self._opened
+            return
+        async with open_postgres(self.url, connections_max=1, plain_wire=True) as self._opened:
+            try:
+                yield self._opened
+            finally:
+                self._opened = None
 
     def fresh(self) -> None:
         with psycopg.connect(self.url, autocommit=True, prepare_threshold=None) as admin:

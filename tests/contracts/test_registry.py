@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 
 import msgspec
 import pytest
 import trio
+from contracts.stores import Make
 
 from polyglotd.model import (
     ALL_SCOPES,
@@ -25,7 +25,6 @@ from polyglotd.model import (
     SigningSecret,
 )
 from polyglotd.store.interface import Registry
-from polyglotd.store.sqlite.registry import open_sqlite_registry
 
 NOW = 1_795_508_130_000_000
 DAY_US = 86_400 * 1_000_000
@@ -33,10 +32,10 @@ DAY_US = 86_400 * 1_000_000
 OpenRegistry = Callable[[], AbstractAsyncContextManager[Registry]]
 
 
-@pytest.fixture(params=["sqlite"])
-def open_registry(request: pytest.FixtureRequest, tmp_path: Path) -> OpenRegistry:
+@pytest.fixture
+def open_registry(make: Make) -> OpenRegistry:
     """Opens the same registry each time, also twice at once, as two processes do."""
-    return lambda: open_sqlite_registry(tmp_path / "registry.db")
+    return make.open_registry
 
 
 @pytest.fixture
@@ -305,6 +304,25 @@ async def test_revocations_that_nothing_needs_any_more_are_dropped_and_cursors_r
     (new,) = await registry.revocations(0, 10)
     assert new.subject == "new"
     assert new.cursor > old.cursor
+
+
+async def test_who_follows_revocations_while_others_write_misses_none(open_registry: OpenRegistry) -> None:
+    seen: list[str] = []
+    async with open_registry() as one, open_registry() as two, open_registry() as reader:
+
+        async def write(registry: Registry, writer: str) -> None:
+            for number in range(20):
+                await registry.revoke("chat", "token", f"{writer}_{number}", NOW, NOW + DAY_US)
+
+        cursor = 0
+        async with trio.open_nursery() as writers:
+            for name, registry in (("a", one), ("b", two), ("c", one), ("d", two)):
+                writers.start_soon(write, registry, name)
+            while len(seen) < 80:
+                found = await reader.revocations(cursor, 7)
+                seen += [line.subject for line in found]
+                cursor = max([cursor, *(line.cursor for line in found)])
+    assert len(set(seen)) == 80
 
 
 # --- admin tokens and versions ---

@@ -3,14 +3,14 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 
 import pytest
+import trio
+from contracts.stores import Make
 
 from polyglotd.log.interface import ErasedWhat, Erasure
 from polyglotd.model import Event
 from polyglotd.model.webhooks import channel_item, item_id, published_item
-from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.store.webhooks import Appended, Item, Message, PresentStep, Try, WebhookQueue
 
 NOW = 1_795_508_130_000_000
@@ -20,12 +20,12 @@ LOG = "log1"
 OpenQueue = Callable[..., AbstractAsyncContextManager[WebhookQueue]]
 
 
-@pytest.fixture(params=["sqlite"])
-def open_queue(request: pytest.FixtureRequest, tmp_path: Path) -> OpenQueue:
+@pytest.fixture
+def open_queue(make: Make) -> OpenQueue:
     """Opens the same queue each time, also twice at once, as two processes do."""
 
     def opener(**how: int) -> AbstractAsyncContextManager[WebhookQueue]:
-        return open_sqlite_webhooks(tmp_path / "webhooks.db", clock=lambda: NOW, **how)
+        return make.open_webhooks(lambda: NOW, **how)
 
     return opener
 
@@ -370,3 +370,34 @@ async def test_a_forgotten_app_leaves_nothing_and_its_name_may_come_again(queue:
     assert await waiting(queue) == []
     assert (await queue.presences()).generations == {}
     assert len(await queue.items("other", 0, 9, 1 << 20)) == 1
+
+
+# --- several at once ---
+
+
+async def test_items_of_messages_that_are_formed_while_others_sweep_and_queue_stay(open_queue: OpenQueue) -> None:
+    async with open_queue() as queue, open_queue() as other:
+        await queue.begin("chat", "whe_1")
+        formed: list[int] = []
+        done = trio.Event()
+
+        async def form() -> None:
+            cursor = 0
+            while cursor < 60:
+                for one in await queue.items("chat", cursor, 5, 1 << 20):
+                    cursor = one.n
+                    await queue.formed("whe_1", cursor, [message(cursor, (cursor, cursor))])
+                    formed.append(cursor)
+            done.set()
+
+        async def sweep() -> None:
+            while not done.is_set():
+                await other.sweep(NOW)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(form)
+            nursery.start_soon(sweep)
+            for seq in range(1, 61):
+                await other.append(LOG, seq, Appended(items=[item(seq)]))
+        assert formed == list(range(1, 61))
+        assert await waiting(queue) == formed

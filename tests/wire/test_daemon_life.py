@@ -358,6 +358,7 @@ def test_migrate_tells_what_it_did(tmp_path: Path) -> None:
         str(tmp_path / "registry.db"),
         str(tmp_path / "events.db"),
         str(tmp_path / "webhooks.db"),
+        str(tmp_path / "rollups.db"),
     ]
     assert "was 0" in first.stdout
     assert "was" not in polyglotd("migrate", "--data", tmp_path).stdout

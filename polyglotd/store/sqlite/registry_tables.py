@@ -12,7 +12,6 @@ from polyglotd.model import (
     ApiKey,
     App,
     Conflict,
-    Limits,
     LimitsPatch,
     NotFound,
     PolicyOverride,
@@ -22,6 +21,7 @@ from polyglotd.model import (
     SigningSecret,
     policy_for,
 )
+from polyglotd.store.app_limits import patched, those_set, with_defaults
 
 NOTICE_KEPT_US = 86_400 * 1_000_000  # revocations that the registry itself also shows: only for who follows the log
 
@@ -41,15 +41,9 @@ def create_app(connection: sqlite3.Connection, app: App, key: ApiKey, secret: Si
         raise Conflict(f"an app {app.app_id} was deleted and is still being erased: choose another id, or wait")
     if connection.execute("SELECT 1 FROM apps WHERE app_id = ?", (app.app_id,)).fetchone():
         raise Conflict(f"there is an app {app.app_id} already: choose another id")
-    defaults = Limits()
-    limits = {
-        name: value
-        for name in Limits.__struct_fields__
-        if (value := getattr(app.limits, name)) != getattr(defaults, name)
-    }
     connection.execute(
         f"INSERT INTO apps ({_APP}) VALUES (?, ?, ?, ?, ?, ?)",
-        (app.app_id, app.name, app.suspended, _text(limits), _text(dict(app.kinds)), app.created_us),
+        (app.app_id, app.name, app.suspended, _text(those_set(app.limits)), _text(dict(app.kinds)), app.created_us),
     )
     add_key(connection, key)
     add_secret(connection, secret)
@@ -100,13 +94,7 @@ def app_erased(connection: sqlite3.Connection, app_id: str) -> None:
 
 
 def patch_limits(connection: sqlite3.Connection, app_id: str, patch: LimitsPatch) -> App:
-    limits = _set_limits(connection, app_id)
-    for name in LimitsPatch.__struct_fields__:
-        value = getattr(patch, name)
-        if value is None:
-            limits.pop(name, None)
-        elif value is not msgspec.UNSET:
-            limits[name] = value
+    limits = patched(_set_limits(connection, app_id), patch)
     connection.execute("UPDATE apps SET limits = ? WHERE app_id = ?", (_text(limits), app_id))
     return read_app(connection, app_id)
 
@@ -132,16 +120,11 @@ def _set_limits(connection: sqlite3.Connection, app_id: str) -> dict[str, int]:
 
 def _app(row: tuple[str, str, int, str, str, int]) -> App:
     app_id, name, suspended, limits, kinds, created_us = row
-    known = {
-        limit: value
-        for limit, value in msgspec.json.decode(limits, type=dict[str, int]).items()
-        if limit in Limits.__struct_fields__  # a limit that a later release dropped is no reason to lose the app
-    }
     return App(
         app_id=app_id,
         name=name,
         suspended=bool(suspended),
-        limits=msgspec.convert(known, Limits),
+        limits=with_defaults(msgspec.json.decode(limits, type=dict[str, int])),
         kinds=_kinds_decoder.decode(kinds),
         created_us=created_us,
     )

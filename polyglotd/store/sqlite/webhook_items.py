@@ -12,6 +12,7 @@ from polyglotd.model import Event
 from polyglotd.model.event import ERASED, tombstone
 from polyglotd.model.webhooks import published_item
 from polyglotd.store.interface import SetAside
+from polyglotd.store.runs import gaps
 from polyglotd.store.webhooks import Appended, Item, Presences, QueuedItem, Runs
 
 APP_SHIFT = 40  # see the migration
@@ -231,7 +232,7 @@ def _sweep_app(connection: sqlite3.Connection, app_no: int, next_n: int, limit: 
     ).fetchone()
     last = next_n - 1 if cursor is None else cursor
     deleted = 0
-    for first, end in _gaps(_kept(connection, app_no), oldest, last):
+    for first, end in gaps(_kept(connection, app_no), oldest, last):
         deleted += _delete(connection, app_no, first, min(end, first + limit - deleted - 1))
         if deleted >= limit:
             break
@@ -243,20 +244,6 @@ def _kept(connection: sqlite3.Connection, app_no: int) -> list[tuple[int, int]]:
     for (text,) in connection.execute("SELECT DISTINCT runs FROM messages WHERE app_no = ?", (app_no,)):
         runs += _runs.decode(text)
     return sorted(runs)
-
-
-def _gaps(kept: Sequence[tuple[int, int]], first: int, last: int) -> list[tuple[int, int]]:
-    """What lies between first and last and in none of the kept runs."""
-    gaps = []
-    for start, end in kept:
-        if start > last:
-            break
-        if start > first:
-            gaps.append((first, start - 1))
-        first = max(first, end + 1)
-    if first <= last:
-        gaps.append((first, last))
-    return gaps
 
 
 def forget_app(connection: sqlite3.Connection, app_id: str) -> None:
