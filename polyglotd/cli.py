@@ -147,6 +147,21 @@ def migrate(
         print(line)
 
 
+@app.command(epilog="Example: polyglotd backup --data /var/lib/polyglot --to /mnt/backup/polyglot-2026-11-24")
+def backup(
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A directory that is not there yet, or empty.")],
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Copy the data directory into another one, on which a daemon can start; also while one runs here.
+
+    Where [store] url is a PostgreSQL database, dump that first (pg_dump), and run this then.
+    """
+    from polyglotd.upkeep import back_up_data
+
+    print(_told(back_up_data, _settings(config, data=data).settings, to, partial(print, flush=True)))
+
+
 @app.command("admin-token", epilog="Example: polyglotd admin-token --data /var/lib/polyglot --name ci")
 def admin_token(
     config: ConfigOption = None,

@@ -56,6 +56,19 @@ def move_databases(settings: Settings, directory: Path, tell: Callable[[str], No
         return move(source, settings.store.url, tell)
 
 
+def back_up_data(settings: Settings, to: Path, tell: Callable[[str], None]) -> str:
+    """Copy the data directory to `to`, also while daemons run on it; what else is to be done. Raises what
+    `operator_faults` has words for."""
+    from polyglotd.backup import back_up
+
+    data = Path(settings.data.dir)
+    if not is_postgres(settings):
+        back_up(data, events_path(settings), to, tell)
+        return f"{to} is a copy of {data}"
+    back_up(data, None, to, tell)
+    return f"{to} is a copy of {data}; it belongs to a dump of the database that was made before"
+
+
 def _files(settings: Settings) -> list[tuple[Path, Schema]]:
     rollups = (rollups_path(settings), ROLLUPS)
     if is_postgres(settings):
