@@ -80,7 +80,7 @@ def publish_lines(
         )
         for batch in _batches(_outgoing(lines, channel, type_), batch_max):
             pacer.wait(len(batch))
-            _send(client, app_id, batch, user, tally)
+            send(client, app_id, batch, user, tally)
             advance(len(batch))
     elapsed = time.monotonic() - started
     result: dict[str, object] = {
@@ -144,7 +144,7 @@ def _batches(events: Iterator[Outgoing], events_max: int) -> Iterator[list[Outgo
         yield batch
 
 
-def _send(client: HttpClient, app_id: str, batch: Sequence[Outgoing], user: str | None, tally: Tally) -> None:
+def send(client: HttpClient, app_id: str, batch: Sequence[Outgoing], user: str | None, tally: Tally) -> None:
     """Send until every event has an answer that is final."""
     waiting = list(batch)
     while waiting:

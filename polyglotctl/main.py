@@ -23,6 +23,7 @@ from polyglotctl.commands import (
     presence,
     publish,
     quota,
+    replay,
     secret,
     stats,
     tail,
