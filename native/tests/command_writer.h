@@ -37,8 +37,9 @@ class CommandWriter {
     return batch;
   }
 
-  void configure_app(std::string_view app, std::uint64_t payload_bytes, std::uint64_t rate) {
-    begin(4, 1);
+  void configure_app(std::string_view app, std::uint64_t payload_bytes, std::uint64_t rate, bool events_used_up = false,
+                     bool bytes_used_up = false) {
+    begin(6, 1);
     out_.text(app);
     out_.map(3);
     out_.text("payload_bytes");
@@ -48,6 +49,8 @@ class CommandWriter {
     out_.text("types_per_ticker");
     out_.integer(3);
     out_.integer(rate * 10);
+    out_.boolean(events_used_up);
+    out_.boolean(bytes_used_up);
   }
   void accept(std::uint64_t conn, std::string_view app, std::string_view user) {
     begin(4, 2);

@@ -45,7 +45,7 @@ void write_all(CommandWriter& out) {
   policy.logged = policy.snapshot = true;
   policy.overflow = "conflate";
   policy.history_events = 0;
-  out.configure_app("a", 4096, 7);
+  out.configure_app("a", 4096, 7, true, false);
   out.accept(1, "a", "u");
   out.refuse(2);
   out.open_topic(3, "a", "room:1", policy, "e", 300, {some_event()});
@@ -80,6 +80,7 @@ TEST("every command is decoded with its fields") {
   CHECK_EQ(batch->commands.size(), 26u);
   CHECK_EQ(at<command::ConfigureApp>(*batch, 0).payload_bytes, 4096);
   CHECK_EQ(at<command::ConfigureApp>(*batch, 0).publish_rate, 70.0);
+  CHECK(at<command::ConfigureApp>(*batch, 0).events_used_up && !at<command::ConfigureApp>(*batch, 0).bytes_used_up);
   CHECK_EQ(at<command::Accept>(*batch, 1).user_id, "u");
   CHECK_EQ(at<command::Refuse>(*batch, 2).body, "no");
   const auto& opened = at<command::OpenTopic>(*batch, 3);

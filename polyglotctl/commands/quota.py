@@ -18,12 +18,23 @@ def _limit(name: str, help_: str) -> Any:
 
 Limit = str | None
 
+USED = {
+    "connections": "connections",
+    "channels": "channels",
+    "events_per_month": "events",
+    "stored_bytes": "stored_bytes",
+}
+"""Limits to what `usage` calls what is used of them."""
+
 
 @app.command("show", cls=AppCommand, epilog="Example: polyglotctl quota show chat-app")
 def show(app_id: AppId, output: OutputOption = None) -> None:
-    """Every limit, and its default."""
+    """Every limit, its default, and what is used of it now or in this month."""
     session = Session(output)
-    answer = session.call("GET", f"/admin/apps/{segment(app_id)}/quota")
+    with session.http() as client:
+        answer = client.call("GET", f"/admin/apps/{segment(app_id)}/quota")
+        usage = client.call("GET", f"/apps/{segment(app_id)}/usage")
+    answer["used"] = {limit: usage[name] for limit, name in USED.items()}
     if session.output == "table":
         _table(session, answer)
     else:
@@ -32,10 +43,19 @@ def show(app_id: AppId, output: OutputOption = None) -> None:
 
 def _table(session: Session, answer: dict[str, dict[str, object]]) -> None:
     rows = [
-        {"limit": name.replace("_", "-"), "value": value, "default": answer["defaults"].get(name)}
+        {
+            "limit": name.replace("_", "-"),
+            "value": _amount(value),
+            "default": _amount(answer["defaults"].get(name)),
+            "used": answer.get("used", {}).get(name, ""),
+        }
         for name, value in answer["limits"].items()
     ]
     session.show({"limits": rows}, rows="limits")
+
+
+def _amount(limit: object) -> object:
+    return "unlimited" if limit is None else limit
 
 
 @app.command("set", cls=AppCommand, epilog="Example: polyglotctl quota set chat-app --connections 50000")
@@ -55,6 +75,8 @@ def set_(
     payload_bytes: Annotated[Limit, _limit("payload-bytes", "Bytes of one event's data.")] = None,
     channels: Annotated[Limit, _limit("channels", "Channels with state.")] = None,
     types_per_ticker: Annotated[Limit, _limit("types-per-ticker", "Types kept for a snapshot.")] = None,
+    events_per_month: Annotated[Limit, _limit("events-per-month", "Events a month (UTC), of all kinds.")] = None,
+    stored_bytes: Annotated[Limit, _limit("stored-bytes", "Bytes of data in the store.")] = None,
     output: OutputOption = None,
 ) -> None:
     """Change limits; those not named stay as they are. `default` as N puts a limit's default back."""
@@ -69,6 +91,8 @@ def set_(
         "payload_bytes": payload_bytes,
         "channels": channels,
         "types_per_ticker": types_per_ticker,
+        "events_per_month": events_per_month,
+        "stored_bytes": stored_bytes,
     }
     body = {name: _number(value, name) for name, value in named.items() if value is not None}
     if not body:

@@ -13,6 +13,7 @@ from polyglotd.broker.interface import Broker
 from polyglotd.gateway.active_apps import ActiveApps
 from polyglotd.gateway.clock import steady_us
 from polyglotd.gateway.plane_port import PlanePort
+from polyglotd.gateway.quotas import Quotas
 from polyglotd.limits.lease import LeasedRate
 from polyglotd.limits.recent_users import RecentUsers
 from polyglotd.model import Limits, Unavailable
@@ -38,8 +39,10 @@ class Rates:
 
 
 class AppRates:
-    def __init__(self, port: PlanePort, broker: Broker, active: ActiveApps) -> None:
+    def __init__(self, port: PlanePort, broker: Broker, active: ActiveApps, quotas: Quotas) -> None:
         self._port = port
+        self._quotas = quotas
+        quotas.changed = self._tell
         self._broker = broker
         self._active = active
         self._rates: dict[str, Rates] = {}
@@ -57,6 +60,7 @@ class AppRates:
         where the broker was not reached once for this app; later the last lease will do."""
         if (found := self.known(app_id, limits)) is not None:
             return found
+        await self._quotas.begin(app_id, limits)
         found = self._rates.get(app_id)
         try:
             shares = await self._lease(app_id, limits)
@@ -74,7 +78,7 @@ class AppRates:
                 LeasedRate(api_publishes, now_us=now_us),
                 publish_share,
             )
-            self._port.send(ConfigureApp(app_id, limits, publish_share))
+            self._tell(app_id)
         else:
             self._renewed(app_id, found, limits, shares)
         return found
@@ -87,6 +91,7 @@ class AppRates:
             for app_id, rates in list(self._rates.items()):
                 if self._is_idle(app_id, rates):
                     del self._rates[app_id]
+                    self._quotas.forget(app_id)
                 elif rates.idle_since_s is None:
                     await self._renew(app_id, rates)
 
@@ -117,7 +122,13 @@ class AppRates:
         rates.api_publishes.renewed(api_publishes, now_us)
         if (limits, publish_share) != (rates.limits, rates.publish_share):
             rates.limits, rates.publish_share = limits, publish_share
-            self._port.send(ConfigureApp(app_id, limits, publish_share))
+            self._tell(app_id)
+
+    def _tell(self, app_id: str) -> None:
+        """The plane, once there is something to tell."""
+        if (rates := self._rates.get(app_id)) is not None:
+            events_used_up, bytes_used_up = self._quotas.used_up(app_id)
+            self._port.send(ConfigureApp(app_id, rates.limits, rates.publish_share, events_used_up, bytes_used_up))
 
     async def _lease(self, app_id: str, limits: Limits) -> tuple[float, float, float]:
         return (

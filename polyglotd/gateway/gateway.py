@@ -46,6 +46,7 @@ from polyglotd.gateway.policy_changes import PolicyChanges
 from polyglotd.gateway.presence import Presence
 from polyglotd.gateway.publishing import Publishing
 from polyglotd.gateway.pushes import Pushes
+from polyglotd.gateway.quotas import Quotas
 from polyglotd.gateway.registry_follower import RegistryFollower
 from polyglotd.gateway.requests import (
     AppCounts,
@@ -104,7 +105,8 @@ class Gateway:
         self._tasks = tasks = Tasks()
         self._past = past = Past(log, store)
         self._directory = directory = Directory(registry, settings.kinds, active)
-        self._rates = rates = AppRates(port, broker, active)
+        self._quotas = quotas = Quotas(log, store, wall)
+        self._rates = rates = AppRates(port, broker, active, quotas)
         self._slots = slots = ConnectionSlots(broker)
         self._connections = connections = Connections(active)
         self._virtual = virtual = VirtualConnections(port)
@@ -112,7 +114,7 @@ class Gateway:
         self._presence = presence = Presence(port, broker)
         self._history = History(port, topics, past)
         self._expiry = expiry = Expiry(port, connections, wall, settings.clock_leeway_s)
-        self._metering = Metering(log, plane, connections, wall)
+        self._metering = Metering(log, plane, connections, quotas, wall)
         self._authentication = Authentication(directory, revocations, settings, wall)
         self._admission = Admission(settings, self._authentication, directory, rates, slots, connections, active)
         self._joins = Joins(port, directory, connections, topics, presence, expiry, tasks)
@@ -130,7 +132,7 @@ class Gateway:
             expiry,
             tasks,
         )
-        self._publishing = Publishing(port, directory, topics, rates, active)
+        self._publishing = Publishing(port, directory, topics, rates, active, quotas)
         self._erasing = Erasing(port, topics, past, log, store, wall)
         self._operations = Operations(port, connections, registry, self._follower, settings, wall)
         self._streams = Streams(port, directory, self._admission, topics, self._joins, expiry, virtual)
@@ -139,7 +141,7 @@ class Gateway:
         self._app_events = AppEvents(log, store, past)
         self._imports = Imports(log, store, directory, topics)
         self._channel_list = ChannelList(topics, presence, past)
-        self._usage = UsageReport(store, broker, topics, self._metering, wall)
+        self._usage = UsageReport(store, broker, topics, self._metering, quotas, wall)
         self._analytics = AnalyticsReport(rollups, log, wall)
         self._housekeeping = Housekeeping(log, registry, directory, topics, wall)
         departures = Departures(connections, slots, rates, expiry, virtual)
@@ -168,6 +170,7 @@ class Gateway:
                 self._port,
                 self._slots,
                 self._rates,
+                self._quotas,
                 self._presence,
                 self._expiry,
                 self._joins,

@@ -15,6 +15,7 @@ import trio
 
 from polyglotd.gateway.clock import WallClock
 from polyglotd.gateway.connections import Connections
+from polyglotd.gateway.quotas import Quotas
 from polyglotd.gateway.topics import Topic
 from polyglotd.log.interface import LogAppender, Meter
 from polyglotd.model import Unavailable
@@ -38,8 +39,11 @@ class Count:
 
 
 class Metering:
-    def __init__(self, log: LogAppender, plane: Plane, connections: Connections, wall: WallClock) -> None:
+    def __init__(
+        self, log: LogAppender, plane: Plane, connections: Connections, quotas: Quotas, wall: WallClock
+    ) -> None:
         self._log = log
+        self._quotas = quotas
         self._plane = plane
         self._connections = connections
         self._wall = wall
@@ -57,9 +61,11 @@ class Metering:
             self._write()
 
     def on_published(self, record: Published, topic: Topic) -> None:
+        logged = topic.policy.durability == "logged"
+        self._quotas.on_published(record, topic.app_id, logged=logged)
         count = self._count(topic.app_id)
         count.deliveries += record.deliveries
-        if topic.policy.durability != "logged":  # of the others, whoever reads the log counts the events themselves
+        if not logged:  # of the others, whoever reads the log counts the events themselves
             count.events += record.last_seq - record.first_seq + 1
             count.bytes += record.size
 
@@ -90,10 +96,11 @@ class Metering:
         if not meters:
             return
         try:
-            self._log.append(meters)
+            end = self._log.append(meters)
         except Unavailable as error:
             logger.warning("meters wait for the log: %s", error)
             return
+        self._quotas.on_meters_written(end)
         written, self._counts = self._counts, {}
         for app_id, count in written.items():
             if count.connections_peak != self._connections.counted(app_id):

@@ -18,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 def retry_after_s(refusal: Refusal) -> int | None:
     """The `Retry-After` header's whole seconds, rounded up; None where waiting does not help."""
     if isinstance(refusal, QuotaExceeded):
-        return QUOTA_RETRY_AFTER_S
+        return refusal.retry_after_s or QUOTA_RETRY_AFTER_S
     retry_after_ms = refusal.details().get("retry_after_ms")
     if not isinstance(retry_after_ms, int):
         return None

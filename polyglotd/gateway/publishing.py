@@ -15,6 +15,7 @@ from polyglotd.gateway.clock import steady_us
 from polyglotd.gateway.directory import Directory, Entry
 from polyglotd.gateway.permissions import check_app_wide, check_publish
 from polyglotd.gateway.plane_port import PlanePort
+from polyglotd.gateway.quotas import Quotas
 from polyglotd.gateway.requests import Published, PublishRequest
 from polyglotd.gateway.topics import Topic, Topics, unknown_kind
 from polyglotd.model import (
@@ -41,13 +42,20 @@ OPENING_ROUNDS_MAX = 3  # a channel that was open may have closed while others w
 
 class Publishing:
     def __init__(
-        self, port: PlanePort, directory: Directory, topics: Topics, rates: AppRates, active: ActiveApps
+        self,
+        port: PlanePort,
+        directory: Directory,
+        topics: Topics,
+        rates: AppRates,
+        active: ActiveApps,
+        quotas: Quotas,
     ) -> None:
         self._port = port
         self._directory = directory
         self._topics = topics
         self._rates = rates
         self._active = active
+        self._quotas = quotas
 
     async def publish(
         self, caller: Caller, items: Sequence[PublishRequest], as_user: str | None
@@ -122,7 +130,7 @@ class Publishing:
                 commands.append(PublishItem(topic.topic, item.type, item.data, item.id, user_id))
         if commands:
             for index, answer in zip(crossing, await self._port.publish(commands), strict=True):
-                results[index] = _result(answer)
+                results[index] = _result(answer, self._quotas)
 
 
 def _publisher(caller: Caller, as_user: str | None) -> str | None:
@@ -164,7 +172,7 @@ def _within_rate(rates: Rates, good: list[int]) -> tuple[list[int], Mapping[int,
     }
 
 
-def _result(answer: Accepted | Refused) -> Published | Refusal:
+def _result(answer: Accepted | Refused, quotas: Quotas) -> Published | Refusal:
     if isinstance(answer, Accepted):
         return Published(answer.id, answer.seq, answer.ts_us, answer.duplicate)
     match answer.reason:
@@ -173,7 +181,8 @@ def _result(answer: Accepted | Refused) -> Published | Refusal:
         case "rate_limited":
             return RateLimited(answer.message, retry_after_ms=answer.retry_after_ms or 1000)
         case "quota_exceeded":
-            return QuotaExceeded(answer.message)
+            quota = answer.quota or ""
+            return QuotaExceeded(answer.message, quota=quota, retry_after_s=quotas.retry_after_s(quota))
         case "invalid":
             return Invalid(answer.message, field="data")
         case "unavailable":

@@ -103,6 +103,7 @@ class AppUsage:
     month: str
     events: int
     bytes: int
+    stored_bytes: int
     connections: int
     channels: int
     limits: Limits

@@ -134,10 +134,23 @@ class AppendedRun(msgspec.Struct, frozen=True, array_like=True):
     ids_given: bool  # some of them have a publisher's own id
 
 
-LogRecord = Event | Meter | PresenceChanged
+class QuotaReached(msgspec.Struct, frozen=True, array_like=True):
+    """An app came to so much of a quota. Once a month, quota and percent, which are its identity for whoever passes
+    it on: where the gateway was killed before the store had read the first, it comes again."""
+
+    app_id: str
+    quota: str  # of section 8 of the contract: `events-per-month`
+    month: str  # `2026-11`, UTC
+    percent: int
+    limit: int
+    used: int
+    ts_us: int
+
+
+LogRecord = Event | Meter | PresenceChanged | QuotaReached
 """What a plane appends."""
 
-ReadRecord = Event | Meter | EpochBegun | AppForgotten | PresenceChanged | Erasure
+ReadRecord = Event | Meter | EpochBegun | AppForgotten | PresenceChanged | Erasure | QuotaReached
 """What a reader finds."""
 
 

@@ -20,6 +20,7 @@ from polyglotd.log.interface import (
     Meter,
     PresenceChanged,
     PresenceWhat,
+    QuotaReached,
     ReadRecord,
 )
 from polyglotd.model import ERASED, Event
@@ -29,7 +30,7 @@ FORMAT_VERSION = 1
 BODY_BYTES_MAX = 16 << 20  # a payload has at most 8 MiB; a longer length is no length
 SKIPPABLE_TYPE_MIN = 128  # an unknown type from here on may be passed over
 
-SEGMENT, EVENT, METER, EPOCH_BEGUN, APP_FORGOTTEN, PRESENCE, ERASE = range(7)
+SEGMENT, EVENT, METER, EPOCH_BEGUN, APP_FORGOTTEN, PRESENCE, ERASE, QUOTA = range(8)
 BLANK = 128  # zeros: what was there is of nobody any more
 ID_GIVEN = 1  # flags of an event: the id is the publisher's own
 WAS_ERASED = 2  # a tombstone
@@ -51,6 +52,7 @@ _EPOCH_BODY = struct.Struct("<BBBB")
 _FORGOTTEN_BODY = struct.Struct("<BBB")
 _PRESENCE_BODY = struct.Struct("<BBBBBQ")
 _PRESENCE_WHATS: tuple[PresenceWhat, ...] = get_args(PresenceWhat)  # by their code
+_QUOTA_BODY = struct.Struct("<BBBBBQQQ")
 _ERASE_BODY = struct.Struct("<BBBBBBBQQQ")
 _ERASED_WHATS: tuple[ErasedWhat, ...] = get_args(ErasedWhat)  # the same
 
@@ -136,6 +138,15 @@ def encode_presence(record: PresenceChanged) -> bytes:
     texts = (record.app_id.encode(), record.channel.encode(), record.user_id.encode())
     code = _PRESENCE_WHATS.index(record.what)
     return _framed(_PRESENCE_BODY.pack(PRESENCE, code, *map(len, texts), record.ts_us) + b"".join(texts))
+
+
+def encode_quota_reached(record: QuotaReached) -> bytes:
+    texts = (record.app_id.encode(), record.quota.encode(), record.month.encode())
+    counts = (record.limit, record.used, record.ts_us)
+    try:
+        return _framed(_QUOTA_BODY.pack(QUOTA, record.percent, *map(len, texts), *counts) + b"".join(texts))
+    except struct.error as error:
+        raise ValueError(f"a quota does not fit its record: {error}") from error
 
 
 def encode_erasure(record: Erasure) -> bytes:
@@ -238,6 +249,10 @@ def _decode(buffer: bytes, offset: int, end: int) -> ReadRecord | SegmentHead | 
         return Erasure(
             erasure_id, app_id, _ERASED_WHATS[what], channel, epoch, first_seq, last_seq, user_id or None, ts_us
         )
+    if kind == QUOTA:
+        _, percent, *sizes, limit, used, ts_us = _QUOTA_BODY.unpack_from(buffer, body)
+        (app_id, quota, month), _ = _texts(buffer, body + _QUOTA_BODY.size, end, *sizes)
+        return QuotaReached(app_id, quota, month, percent, limit, used, ts_us)
     if kind == SEGMENT:
         version = buffer[body + 1]
         if version != FORMAT_VERSION:

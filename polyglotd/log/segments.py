@@ -30,6 +30,8 @@ from polyglotd.log.interface import (
     LogSettings,
     LogStats,
     Meter,
+    PresenceChanged,
+    QuotaReached,
     RecentId,
     TailMoved,
     Wanted,
@@ -45,6 +47,7 @@ from polyglotd.log.record import (
     encode_event_record,
     encode_meter,
     encode_presence,
+    encode_quota_reached,
 )
 from polyglotd.log.replay import Replay
 from polyglotd.log.search import find_events
@@ -63,6 +66,16 @@ FORGET_SLICE = 2_000  # channels looked at before other tasks may run
 CLOSE_DEADLINE_S = 10.0
 ERASE_AGAIN_MS = 60_000
 SEARCHES_MAX = 2  # at once, each in a thread
+
+
+def _encode(record: Meter | PresenceChanged | QuotaReached) -> bytes:
+    match record:
+        case Meter():
+            return encode_meter(record)
+        case PresenceChanged():
+            return encode_presence(record)
+        case QuotaReached():
+            return encode_quota_reached(record)
 
 
 class SegmentLog:
@@ -145,7 +158,7 @@ class SegmentLog:
                         ids.append((state, size, size + len(part), record.ts_us))
                 else:
                     assert not isinstance(record, Event)
-                    part = encode_meter(record) if isinstance(record, Meter) else encode_presence(record)
+                    part = _encode(record)
                 parts.append(part)
                 size += len(part)
             position = self._writer.write(b"".join(parts), bounded=bool(runs))

@@ -96,11 +96,13 @@ class RateLimited(Refusal):
 
 @dataclass(eq=False)
 class QuotaExceeded(Refusal):
-    """A bound on how much there may be at once was reached; `quota` is its name in section 8 of the contract."""
+    """A bound on how much there may be was reached; `quota` is its name in section 8 of the contract. `retry_after_s`
+    where it is known when there will be room."""
 
     reason = "quota_exceeded"
     http_status = 429
     quota: str = field(default="", kw_only=True)
+    retry_after_s: int | None = field(default=None, kw_only=True)
 
     def details(self) -> dict[str, object]:
         return {"quota": self.quota}

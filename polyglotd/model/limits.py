@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Amount = Annotated[int, Meta(ge=0, le=1 << 53)]
 Rate = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
@@ -22,6 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     payload_bytes: Annotated[int, Meta(ge=1, le=8 * 1024 * 1024)] = 65_536
     channels: Count = 100_000
     types_per_ticker: Annotated[int, Meta(ge=1, le=100_000)] = 256
+    events_per_month: Amount | None = None  # None: unlimited; of all kinds, in UTC months
+    stored_bytes: Amount | None = None  # of `data`, of logged kinds, for as long as the store keeps them
 
 
 class LimitsPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -37,6 +40,8 @@ class LimitsPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     payload_bytes: Annotated[int, Meta(ge=1, le=8 * 1024 * 1024)] | None | msgspec.UnsetType = msgspec.UNSET
     channels: Count | None | msgspec.UnsetType = msgspec.UNSET
     types_per_ticker: Annotated[int, Meta(ge=1, le=100_000)] | None | msgspec.UnsetType = msgspec.UNSET
+    events_per_month: Amount | None | msgspec.UnsetType = msgspec.UNSET
+    stored_bytes: Amount | None | msgspec.UnsetType = msgspec.UNSET
 
 
 def apply_patch(limits: Limits, patch: LimitsPatch) -> Limits:

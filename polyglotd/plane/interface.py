@@ -139,6 +139,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
     message: str
     retry_after_ms: int | None = None
     limit: int | None = None
+    quota: str | None = None
 
 
 class PublishResults(Record, frozen=True, array_like=True, tag=9):
@@ -218,11 +219,14 @@ class Command(msgspec.Struct, frozen=True, array_like=True, tag_field="t"):
 
 class ConfigureApp(Command, frozen=True, array_like=True, tag=1):
     """An app's limits, before its first connection and at each change. `publish_rate`: this node's share of
-    `publishes_per_app` (a lease; burst one second)."""
+    `publishes_per_app` (a lease; burst one second). The rest: which quotas leave no room for new events, of all
+    kinds or of `logged` ones."""
 
     app_id: str
     limits: Limits
     publish_rate: float
+    events_used_up: bool = False
+    bytes_used_up: bool = False
 
 
 class Accept(Command, frozen=True, array_like=True, tag=2):

@@ -53,8 +53,17 @@ class ChannelEpochs(msgspec.Struct, frozen=True):
 class Usage(msgspec.Struct, frozen=True):
     """What an app used in one calendar month (UTC)."""
 
-    events: int = 0  # stored ones and metered ones of memory kinds
+    events: int = 0  # stored in it, whatever became of them since, and metered ones of memory kinds
     bytes: int = 0  # of their `data`
+    stored_bytes: int = 0  # of the `data` of all that is stored now
+    reached: frozenset[tuple[str, int]] = frozenset()  # quota and percent: said in this month already
+
+
+class Usages(msgspec.Struct, frozen=True):
+    """What apps used, as far as a log was read."""
+
+    position: int
+    by_app: Mapping[str, Usage]
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -99,6 +108,9 @@ class EventStore(Protocol):
 
     async def usage(self, app_id: str, month: str) -> Usage:
         """`month`: `2026-11`."""
+
+    async def usages(self, log_id: str, app_ids: Collection[str], month: str) -> Usages:
+        """Of each of them, and this log's cursor, at one moment."""
 
     async def prune(self, app_id: str, channel_prefix: str, before_us: int, limit: int) -> int:
         """Delete at most `limit` events older than `before_us` of the kind with this prefix (`room:`); how many."""

@@ -163,9 +163,9 @@ class Rig:
     def submit(self, *commands: AnyCommand) -> None:
         self.plane.submit(commands)
 
-    def configure(self, limits: Limits) -> None:
+    def configure(self, limits: Limits, *, events_used_up: bool = False, bytes_used_up: bool = False) -> None:
         self.limits = limits
-        self.submit(ConfigureApp(APP, limits, limits.publishes_per_app))
+        self.submit(ConfigureApp(APP, limits, limits.publishes_per_app, events_used_up, bytes_used_up))
 
     def accept(self, record: Connect) -> None:
         self.submit(Accept(record.conn, APP, parse_qs(record.query)["token"][0]))

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+import trio.lowlevel
 from contracts.log_events import EPOCH, event, events
 from contracts.stores import Make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polyglotd.log.interface import AppForgotten, EpochBegun, Erasure, Meter
+from polyglotd.log.interface import AppForgotten, EpochBegun, Erasure, Meter, QuotaReached
 from polyglotd.model import Event, EventIds, encode_event, tombstone
 from polyglotd.store.interface import EventStore, HistoryQuery, RecordRefused, SetAside, Usage
 
@@ -338,10 +339,10 @@ async def test_usage_counts_stored_and_metered_events_by_app_and_utc_month(store
         ],
         100,
     )
-    assert await store.usage("app", "2026-11") == Usage(events=101, bytes=5_004)
-    assert await store.usage("app", "2026-12") == Usage(events=1, bytes=7)
-    assert await store.usage("other", "2026-11") == Usage(events=1, bytes=7)
-    assert await store.usage("other", "2026-12") == Usage()
+    assert await store.usage("app", "2026-11") == Usage(events=101, bytes=5_004, stored_bytes=11)
+    assert await store.usage("app", "2026-12") == Usage(events=1, bytes=7, stored_bytes=11)
+    assert await store.usage("other", "2026-11") == Usage(events=1, bytes=7, stored_bytes=7)
+    assert await store.usage("other", "2026-12") == Usage(stored_bytes=7)
 
 
 async def test_a_month_ends_at_midnight_utc(store: EventStore) -> None:
@@ -558,3 +559,70 @@ async def test_an_event_is_found_by_its_id_in_any_epoch(store: EventStore) -> No
         ("app", "room:lobby", "evt_short"),
     ):
         assert not await store.find(app_id, channel, event_id, 10)
+
+
+# --- quotas ---
+
+
+async def test_stored_bytes_are_those_that_are_there_and_the_months_count_is_what_came(store: EventStore) -> None:
+    sizes = {seq: len(e.data) for seq, e in enumerate(events(1, 20), 1)}
+    await store.append(LOG, [*events(1, 20), *events(1, 5, "post:1"), event(1, app_id="other")], 500)
+    everything = await store.usage("app", "2026-11")
+    assert everything.stored_bytes == everything.bytes == sum(sizes.values()) + sum(len(e.data) for e in events(1, 5))
+    await store.append(LOG, [*events(15, 20), *events(21, 22)], 600)  # six of them are there already
+    more = await store.usage("app", "2026-11")
+    assert (more.events, more.stored_bytes - everything.stored_bytes) == (27, len(event(21).data) * 2)
+    assert await store.prune("app", "room:", NOVEMBER_US + 11, 100) == 10
+    pruned = await store.usage("app", "2026-11")
+    assert (pruned.events, pruned.bytes) == (more.events, more.bytes)
+    assert pruned.stored_bytes == more.stored_bytes - sum(sizes[seq] for seq in range(1, 11))
+    assert (await store.usage("other", "2026-11")).stored_bytes == len(event(1).data)
+
+
+async def test_of_what_was_erased_a_tombstone_s_bytes_are_stored(store: EventStore) -> None:
+    await store.append(LOG, [*events(1, 3), erasure(first=2, last=2)], 500)  # also in the app's first transaction
+    await erased(store)
+    sizes = [len(e.data) for e in events(1, 3)]
+    assert (await store.usage("app", "2026-11")).stored_bytes == sizes[0] + len(b"null") + sizes[2]
+    await store.append(LOG, [erasure(2, "history", 0, 3)], 600)
+    await erased(store)
+    usage = await store.usage("app", "2026-11")
+    assert (usage.stored_bytes, usage.events, usage.bytes) == (3 * len(b"null"), 3, sum(sizes))
+
+
+async def test_bytes_are_those_of_utf_8(store: EventStore) -> None:
+    await store.append(LOG, [event(1, data='"ä€😀"'.encode())], 100)
+    assert (await store.usage("app", "2026-11")).stored_bytes == 2 + 2 + 3 + 4
+
+
+async def test_of_a_forgotten_app_bytes_are_stored_until_they_are_erased(store: EventStore) -> None:
+    await store.append(LOG, [*events(1, 10), AppForgotten("app", "epoch2"), event(1, epoch="epoch2")], 500)
+    assert (await store.usage("app", "2026-11")).events == 1
+    while not await store.erase_forgotten("app", 4):
+        pass
+    assert (await store.usage("app", "2026-11")).stored_bytes == len(event(1).data)
+
+
+async def test_usages_and_the_cursor_are_of_one_moment(store: EventStore) -> None:
+    async def write() -> None:
+        for seq in range(1, 101):
+            await store.append(LOG, [event(seq), Meter("app", NOVEMBER_US, 1, 1, 0, 0)], seq * 10)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        position = 0
+        while position < 1_000:
+            usages = await store.usages(LOG, ["app", "nobody"], "2026-11")
+            position = usages.position
+            assert usages.by_app["app"].events == position // 10 * 2
+            assert usages.by_app["nobody"] == Usage()
+            await trio.lowlevel.checkpoint()
+
+
+async def test_a_quota_that_was_reached_is_known_for_its_month(store: EventStore) -> None:
+    reached = QuotaReached("app", "events-per-month", "2026-11", 80, 100, 80, NOVEMBER_US)
+    await store.append(LOG, [reached, msgspec.structs.replace(reached, quota="stored-bytes", percent=100)], 100)
+    await store.append(LOG, [msgspec.structs.replace(reached, used=81)], 200)
+    usage = await store.usage("app", "2026-11")
+    assert usage.reached == {("events-per-month", 80), ("stored-bytes", 100)}
+    assert (await store.usage("app", "2026-12")).reached == frozenset()

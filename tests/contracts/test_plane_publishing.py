@@ -186,6 +186,46 @@ async def test_the_app_s_rate_holds_over_all_its_connections(open_rig: OpenRig) 
 
 
 @both_durabilities
+async def test_an_app_without_events_left_publishes_nothing_until_it_has_some_again(
+    open_rig: OpenRig, channel: str
+) -> None:
+    refused = {
+        "reason": "quota_exceeded", "message": "the app has used up its events of this month",
+        "quota": "events-per-month",
+    }  # fmt: skip
+    async with open_rig() as rig, open_client(rig.address) as ann:
+        await ann.join(channel, {"self": False})
+        first = await ann.ask(channel, "publish", {"type": "m", "id": "mine"})
+        rig.configure(GENEROUS, events_used_up=True)
+        await rig.at_rest()
+        assert await ann.ask(channel, "publish", MESSAGE, "error") == refused
+        # What was admitted before is answered as it was, and signals are no events.
+        assert await ann.ask(channel, "publish", {"type": "m", "id": "mine"}) == first | {"duplicate": True}
+        assert await ann.ask(channel, "signal", {"type": "s"}) == {}
+        results = await rig.publish(PublishItem(rig.topics[channel], "m", b"1", None, None))
+        assert results.results == [Refused(refused["reason"], refused["message"], quota=refused["quota"])]
+        assert rig.plane.counters().refused_total["quota_exceeded"] == 2
+        rig.configure(GENEROUS)
+        await rig.at_rest()
+        assert (await ann.ask(channel, "publish", MESSAGE))["seq"] == 2  # and no seq was used up
+
+
+async def test_an_app_that_may_store_no_more_goes_on_with_kinds_that_are_not_stored(open_rig: OpenRig) -> None:
+    async with open_rig() as rig, open_client(rig.address) as ann:
+        await ann.join("room:a", {"self": False})
+        await ann.join("queue:a", {"self": False})
+        rig.configure(GENEROUS, bytes_used_up=True)
+        await rig.at_rest()
+        assert (await ann.ask("room:a", "publish", MESSAGE, "error"))["quota"] == "stored-bytes"
+        assert (await ann.ask("queue:a", "publish", MESSAGE))["seq"] == 1
+        items = [PublishItem(rig.topics[channel], "m", b"1", None, None) for channel in ("room:a", "queue:a")]
+        logged, memory = (await rig.publish(*items)).results
+        assert isinstance(logged, Refused)
+        assert (logged.reason, logged.quota) == ("quota_exceeded", "stored-bytes")
+        assert isinstance(memory, Accepted)
+
+
+@both_durabilities
 async def test_a_repeated_id_gets_the_first_answer_and_costs_no_rate(open_rig: OpenRig, channel: str) -> None:
     async with open_rig() as rig, open_client(rig.address) as ann:
         rig.configure(Limits(publishes_per_connection=1))

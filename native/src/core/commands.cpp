@@ -67,6 +67,8 @@ command::ConfigureApp read_configure_app(MsgpackReader& in) {
     }
   }
   found.publish_rate = in.number();
+  found.events_used_up = in.boolean();
+  found.bytes_used_up = in.boolean();
   return found;
 }
 
@@ -171,7 +173,7 @@ Command read_command(MsgpackReader& in) {
   // In the order of the fields: braces are evaluated from left to right.
   switch (in.integer()) {
     case 1:
-      expect(fields, 4);
+      expect(fields, 6);
       return read_configure_app(in);
     case 2:
       expect(fields, 4);

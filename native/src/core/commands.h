@@ -41,6 +41,8 @@ struct ConfigureApp {
   double publishes_per_connection = 0;
   std::int64_t types_per_ticker = 0;
   double publish_rate = 0;
+  bool events_used_up = false;
+  bool bytes_used_up = false;
 };
 struct Accept {
   std::uint64_t conn = 0;

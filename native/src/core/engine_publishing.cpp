@@ -40,6 +40,21 @@ Refusal unavailable(const char* why, std::int64_t retry_after_ms = 1000) {
   return refusal;
 }
 
+// What was used up is the gateway's to count; a known id, which costs nothing, is answered all the same.
+bool has_quota(const App& app, bool logged, Refusal& refusal) {
+  if (app.events_used_up) {
+    refusal = Refusal{"quota_exceeded", "the app has used up its events of this month"};
+    refusal.quota = "events-per-month";
+    return false;
+  }
+  if (logged && app.bytes_used_up) {
+    refusal = Refusal{"quota_exceeded", "the app has as many bytes stored as it may"};
+    refusal.quota = "stored-bytes";
+    return false;
+  }
+  return true;
+}
+
 Refusal refusal_of(AppendError error) {
   switch (error) {
     case AppendError::full:
@@ -56,6 +71,7 @@ PublishResult result_of(const Refusal& refusal) {
   result.reason = refusal.reason;
   result.message = refusal.message;
   if (refusal.reason == "payload_too_large") result.limit = refusal.limit;
+  result.quota = refusal.quota;
   if (refusal.reason == "unavailable") result.retry_after_ms = refusal.retry_after_ms;
   return result;
 }
@@ -99,7 +115,8 @@ void Engine::publish(Sub& sub, const Message& message) {
     answer.duplicate = true;
     answer.seq = known->seq;
     answer.ts_us = known->ts_us;
-  } else if (!take_rate(conn, refusal) || (logged && !log_has_room(content.data.size(), refusal))) {
+  } else if (!has_quota(*topic.app, logged, refusal) || !take_rate(conn, refusal) ||
+             (logged && !log_has_room(content.data.size(), refusal))) {
     refuse_message(conn, sub.join_ref, message, refusal);
     return;
   }
@@ -180,7 +197,9 @@ void Engine::publish_item(const std::shared_ptr<PublishRequest>& request, std::u
     Topic& topic = *found->second;
     logged = topic.is_logged();
     known = item.id.empty() ? nullptr : topic.dedupe.find(item.user_id, item.id, wall_us_);
-    if (known == nullptr && logged) log_has_room(item.data.size(), refusal);
+    if (known == nullptr && has_quota(*topic.app, logged, refusal) && logged) {
+      log_has_room(item.data.size(), refusal);
+    }
   }
   if (!refusal.reason.empty()) {
     counters_.count_refusal(refusal.reason);

@@ -60,6 +60,8 @@ void Engine::run(const command::ConfigureApp& command) {
   app->payload_bytes = command.payload_bytes;
   app->publishes_per_connection = command.publishes_per_connection;
   app->types_per_ticker = command.types_per_ticker;
+  app->events_used_up = command.events_used_up;
+  app->bytes_used_up = command.bytes_used_up;
   for (Topic* topic : app->topics) topic->snapshot.rebound(static_cast<std::size_t>(app->types_per_ticker));
 }
 

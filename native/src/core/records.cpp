@@ -136,19 +136,25 @@ void Records::publish_results(std::uint64_t request, const std::vector<PublishRe
     }
   };
   for (const PublishResult& result : results) {
-    out.array(5);
     if (result.accepted) {
+      out.array(5);
       out.integer(1);
       out.text(result.id);
       out.integer(result.seq);
       out.integer(static_cast<std::uint64_t>(result.ts_us));
       out.boolean(result.duplicate);
     } else {
+      out.array(6);
       out.integer(2);
       out.text(result.reason);
       out.text(result.message);
       optional(result.retry_after_ms);
       optional(result.limit);
+      if (result.quota.empty()) {
+        out.nil();
+      } else {
+        out.text(result.quota);
+      }
     }
   }
   ++count_;

@@ -20,6 +20,7 @@ struct PublishResult {
   std::string message;
   std::int64_t retry_after_ms = -1;
   std::int64_t limit = -1;
+  std::string_view quota;  // a literal; empty: not said
 };
 
 // Of one topic since its last such record. What follows `deliveries` is for the log's owner in Python.

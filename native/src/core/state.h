@@ -53,6 +53,8 @@ struct App {
   std::int64_t payload_bytes = 65'536;
   double publishes_per_connection = 100;
   std::int64_t types_per_ticker = 256;
+  bool events_used_up = false;  // no event is admitted any more
+  bool bytes_used_up = false;  // none of a logged kind
   Gcra publishes;
   AppTally* tally = nullptr;  // lives in the driver's counters
   std::unordered_set<Topic*> topics;

@@ -14,6 +14,10 @@ void append_refusal(std::string& out, const Refusal& refusal) {
     out += R"(,"field":)";
     append_json_string(out, refusal.field);
   }
+  if (!refusal.quota.empty()) {
+    out += R"(,"quota":)";
+    append_json_string(out, refusal.quota);
+  }
   if (refusal.limit >= 0) {
     out += R"(,"limit":)";
     out += std::to_string(refusal.limit);

@@ -12,6 +12,7 @@ struct Refusal {
   std::string_view reason;  // of the contract: "invalid", "forbidden", "rate_limited", ...; a literal
   std::string message;
   std::string_view field{};          // "invalid": which; a literal; empty: not said
+  std::string_view quota{};          // "quota_exceeded": which; a literal; empty: not said
   std::int64_t limit = -1;           // "payload_too_large"; -1: not said
   std::int64_t retry_after_ms = -1;  // "rate_limited", "unavailable"; -1: not said
 };

@@ -9,7 +9,7 @@ from polyglotd.gateway.problem import problem
 from polyglotd.limits.headers import quota_headers, rate_headers, retry_after_s
 from polyglotd.model import Limits, QuotaExceeded, RateLimited, Refusal, Unauthorized
 
-# A quota counts what there is at once: when some of it will go, nobody knows. Long enough not to be a busy loop.
+# Of most quotas nobody knows when there will be room again. Long enough not to be a busy loop.
 QUOTA_RETRY_AFTER_US = 10_000_000
 
 
@@ -24,12 +24,13 @@ def problem_answer(refusal: Refusal, *, limits: Limits | None = None, rate: str 
             more = {"Allow": ", ".join(allow)}
         case RateLimited(retry_after_ms=ms):
             more = _rate_headers(ms * 1000, limits, rate)
-        case QuotaExceeded(quota=quota):
+        case QuotaExceeded(quota=quota, retry_after_s=known_s):
+            retry_after_us = QUOTA_RETRY_AFTER_US if known_s is None else known_s * 1_000_000
             name = quota.replace("-", "_")
             limit = getattr(limits, name, None) if name in Limits.__struct_fields__ else None
-            more = {"Retry-After": str(retry_after_s(QUOTA_RETRY_AFTER_US))}
+            more = {"Retry-After": str(retry_after_s(retry_after_us))}
             if limit is not None:
-                more = quota_headers(quota, limit, used=limit, retry_after_us=QUOTA_RETRY_AFTER_US)
+                more = quota_headers(quota, limit, used=limit, retry_after_us=retry_after_us)
     if status in CLOSING_STATUSES or isinstance(refusal, AmbiguousBody):
         more["Connection"] = "close"
     named = dict(headers) | {name.lower(): value for name, value in more.items()}

@@ -222,12 +222,14 @@ def erasure_view(progress: ErasureProgress) -> ErasureView:
 
 
 class Usage(ToClient):
-    """Of the calendar month in UTC; connections and channels of this moment. `limits`: what there may be."""
+    """Of the calendar month in UTC; connections, channels and `stored_bytes` of this moment. `limits`: what there may
+    be; null is no limit."""
 
     app_id: str
     month: str
     events: int
     bytes: int
+    stored_bytes: int
     connections: int
     channels: int
     limits: Limits
@@ -239,6 +241,7 @@ def usage_view(app_id: str, usage: AppUsage) -> Usage:
         month=usage.month,
         events=usage.events,
         bytes=usage.bytes,
+        stored_bytes=usage.stored_bytes,
         connections=usage.connections,
         channels=usage.channels,
         limits=usage.limits,

@@ -112,9 +112,9 @@ class AsgiPlane:
     def _configure_app(self, command: ConfigureApp) -> None:
         app = self._state.apps.get(command.app_id)
         if app is None:
-            self._state.apps[command.app_id] = AppState(command.limits, command.publish_rate)
+            self._state.apps[command.app_id] = AppState(command)
             return
-        app.configure(command.limits, command.publish_rate)
+        app.configure(command)
         for topic in self._state.topics_of_app[command.app_id]:
             topic.snapshot.rebound(command.limits.types_per_ticker)
 

@@ -15,6 +15,7 @@ from polyglotd.model import (
     Forbidden,
     Invalid,
     PayloadTooLarge,
+    QuotaExceeded,
     RateLimited,
     Refusal,
     Unavailable,
@@ -113,6 +114,7 @@ class Publishing:
         self._check_size(topic, content.data)
         if content.id is not None and self._is_repeat(topic, content.id, user_id, answer):
             return
+        self._check_quota(topic)
         if member is not None:
             _take_rate(member.connection)
         self._admit(Publication(topic, content.type, content.data, content.id, user_id, member, answer))
@@ -121,6 +123,13 @@ class Publishing:
         limit = self._state.apps[topic.app_id].limits.payload_bytes
         if len(data) > limit:
             raise PayloadTooLarge(f"data has at most {limit} bytes", limit=limit)
+
+    def _check_quota(self, topic: Topic) -> None:
+        app = self._state.apps[topic.app_id]
+        if app.events_used_up:
+            raise QuotaExceeded("the app has used up its events of this month", quota="events-per-month")
+        if app.bytes_used_up and topic.is_logged:
+            raise QuotaExceeded("the app has as many bytes stored as it may", quota="stored-bytes")
 
     def _is_repeat(self, topic: Topic, event_id: str, user_id: str | None, answer: Answer) -> bool:
         """Whether the publisher gave this id before. It then gets, or will get, what the first got."""
@@ -174,6 +183,8 @@ class _Batch:
         match refusal:
             case PayloadTooLarge(limit=limit):
                 return Refused(refusal.reason, refusal.message, limit=limit)
+            case QuotaExceeded(quota=quota):
+                return Refused(refusal.reason, refusal.message, quota=quota)
             case Unavailable(retry_after_ms=retry_after_ms):
                 return Refused(refusal.reason, refusal.message, retry_after_ms=retry_after_ms)
             case _:

@@ -14,11 +14,11 @@ import trio
 
 from polyglotd.channels.outbox import OutboxTally
 from polyglotd.limits.gcra import Gcra
-from polyglotd.model import EventIds, Limits
+from polyglotd.model import EventIds
 from polyglotd.plane.asgi.records import RecordQueue
 from polyglotd.plane.asgi.settings import PlaneSettings
 from polyglotd.plane.asgi.silence import SilenceWatch
-from polyglotd.plane.interface import PlaneCounters
+from polyglotd.plane.interface import ConfigureApp, PlaneCounters
 
 if TYPE_CHECKING:
     from polyglotd.plane.asgi.connection import Connection
@@ -33,15 +33,20 @@ def steady_us() -> int:
 
 
 class AppState:
-    """An app's limits, and its rate of publishes on this node."""
+    """An app's limits, its rate of publishes on this node, and which quotas leave it no room."""
 
-    def __init__(self, limits: Limits, publish_rate: float) -> None:
-        self.limits = limits
-        self.publishes = Gcra(publish_rate, publish_rate)
+    def __init__(self, command: ConfigureApp) -> None:
+        self.publishes = Gcra(command.publish_rate, command.publish_rate)
+        self._set(command)
 
-    def configure(self, limits: Limits, publish_rate: float) -> None:
-        self.limits = limits
-        self.publishes.reconfigure(publish_rate, publish_rate, steady_us())
+    def configure(self, command: ConfigureApp) -> None:
+        self.publishes.reconfigure(command.publish_rate, command.publish_rate, steady_us())
+        self._set(command)
+
+    def _set(self, command: ConfigureApp) -> None:
+        self.limits = command.limits
+        self.events_used_up = command.events_used_up
+        self.bytes_used_up = command.bytes_used_up
 
 
 class PlaneState:

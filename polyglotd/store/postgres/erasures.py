@@ -114,12 +114,23 @@ def _step(connection: Connection, limit: int, erasure_id: str | None = None) -> 
 
 
 def _erase(connection: Connection, which: str, values: dict[str, Any]) -> list[tuple[str, int]]:
-    """Put tombstones in the place of the events that the query names by their key; their epochs and seqs."""
+    """Put tombstones in the place of the events that the query names by their key, and count as stored what is left
+    of them; their epochs and seqs."""
     rows = connection.execute(
         f"""
-        UPDATE polyglot.events e SET type = 'erased', user_id = NULL, data = 'null' FROM ({which}) o
-        WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq AND e.ts = o.ts
-        RETURNING e.epoch, e.seq
+        WITH o AS (
+            SELECT k.*, octet_length(e.data) AS size FROM ({which}) k
+            JOIN polyglot.events e USING (app_id, channel, epoch, seq, ts)
+        ), erased AS (
+            UPDATE polyglot.events e SET type = 'erased', user_id = NULL, data = 'null' FROM o
+            WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq
+            AND e.ts = o.ts RETURNING e.app_id, e.epoch, e.seq, o.size
+        ), counted AS (
+            INSERT INTO polyglot.stored AS s
+            SELECT app_id, 0, sum(octet_length('null') - size) FROM erased GROUP BY app_id
+            ON CONFLICT (app_id) DO UPDATE SET bytes = s.bytes + excluded.bytes
+        )
+        SELECT epoch, seq FROM erased
         """.encode(),
         values,
     )

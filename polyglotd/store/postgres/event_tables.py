@@ -5,13 +5,13 @@ Called by `events` in worker threads. Blocking; errors are psycopg's own, and `R
 
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from psycopg import errors
 
-from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
+from polyglotd.log.interface import AppForgotten, Erasure, Meter, QuotaReached, ReadRecord
 from polyglotd.model import Event, envelope_bytes
-from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage, Usages
 from polyglotd.store.postgres.erasures import begin_erasure
 from polyglotd.store.postgres.partitions import make_weeks, week_of
 from polyglotd.store.postgres.pool import Connection, Micros
@@ -60,6 +60,9 @@ _FINISH = """
         INSERT INTO polyglot.usage AS u SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
         ON CONFLICT (app_id, month)
         DO UPDATE SET events = u.events + excluded.events, bytes = u.bytes + excluded.bytes
+    ), stored AS (
+        INSERT INTO polyglot.stored AS s SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[])
+        ON CONFLICT (app_id) DO UPDATE SET events = s.events + excluded.events, bytes = s.bytes + excluded.bytes
     ), seen AS (
         INSERT INTO polyglot.kinds AS k SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])
         ON CONFLICT (app_id, kind) DO UPDATE SET oldest = excluded.oldest WHERE k.oldest > excluded.oldest
@@ -132,6 +135,8 @@ class EventWrites:
                 if not 0 <= record.events <= INTEGER_MAX or not 0 <= record.bytes <= INTEGER_MAX:
                     raise RecordRefused(index, "a count is out of range")
                 batch.count(record.app_id, month_of(record.ts_us), record.events, record.bytes)
+            elif isinstance(record, QuotaReached):
+                _note_reached(connection, record)
             elif isinstance(record, AppForgotten):
                 self._store(connection, batch, events, number, staged=staged)
                 events = []
@@ -154,6 +159,9 @@ class EventWrites:
                 [month for _, month in counts],
                 [events for events, _ in counts.values()],
                 [size for _, size in counts.values()],
+                list(batch.stored),
+                [events for events, _ in batch.stored.values()],
+                [size for _, size in batch.stored.values()],
                 [app_id for app_id, _ in oldest],
                 [kind for _, kind in oldest],
                 [as_text(ts_us) for ts_us in oldest.values()],
@@ -183,7 +191,7 @@ class EventWrites:
         new = 0
         for app_id, month, kind, count, size, oldest_us in connection.cursor(binary=True).execute(_TAKE_STAGED):
             new += count
-            batch.count(app_id, month, count, int(size))
+            batch.store(app_id, month, count, int(size))
             batch.saw(app_id, kind, oldest_us)
         if new < len(events):
             _tell_conflicts(connection)
@@ -199,13 +207,12 @@ class EventWrites:
         if row is None:
             return 0
         oldest = Micros(row[0])
-        deleted = connection.execute(
-            "DELETE FROM polyglot.events e USING (SELECT app_id, channel, epoch, seq, ts FROM polyglot.events "
-            "WHERE app_id = %s AND ts >= %s AND ts < %s AND split_part(channel, ':', 1) = %s ORDER BY ts LIMIT %s) o "
-            "WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq "
-            "AND e.ts = o.ts",
-            (app_id, oldest, before, kind, limit),
-        ).rowcount
+        deleted = _delete(
+            connection,
+            "SELECT app_id, channel, epoch, seq, ts FROM polyglot.events WHERE app_id = %(app)s AND ts >= %(oldest)s "
+            "AND ts < %(before)s AND split_part(channel, ':', 1) = %(kind)s ORDER BY ts LIMIT %(limit)s",
+            {"app": app_id, "oldest": oldest, "before": before, "kind": kind, "limit": limit},
+        )
         if deleted < limit:
             # Not where an older event came meanwhile: the next round finds it.
             connection.execute(
@@ -227,18 +234,24 @@ class _Batch:
         self.set_aside = set_aside
         self.now_us = now_us
         self.counts: Counts = {}
+        self.stored: dict[str, tuple[int, int]] = {}  # events and their bytes, by app
         self.oldest: Oldest = {}
 
     def count(self, app_id: str, month: str, events: int, size: int) -> None:
         had = self.counts.get((app_id, month), (0, 0))
         self.counts[app_id, month] = (had[0] + events, had[1] + size)
 
+    def store(self, app_id: str, month: str, events: int, size: int) -> None:
+        self.count(app_id, month, events, size)
+        had = self.stored.get(app_id, (0, 0))
+        self.stored[app_id] = (had[0] + events, had[1] + size)
+
     def saw(self, app_id: str, kind: str, ts_us: int) -> None:
         self.oldest[app_id, kind] = min(ts_us, self.oldest.get((app_id, kind), ts_us))
 
     def add(self, rows: Rows) -> None:
         for (app_id, month), (events, size) in rows.counts.items():
-            self.count(app_id, month, events, size)
+            self.store(app_id, month, events, size)
         for (app_id, kind), ts_us in rows.oldest.items():
             self.saw(app_id, kind, ts_us)
 
@@ -291,7 +304,35 @@ def _set_aside(connection: Connection, batch: _Batch, refused: SetAside) -> None
     connection.execute("DELETE FROM polyglot.set_aside WHERE set_aside_no <= %s", (number - SET_ASIDE_MAX,))
 
 
-def _one(connection: Connection, query: str, values: Sequence[object] = ()) -> tuple[int, ...]:
+def _note_reached(connection: Connection, record: QuotaReached) -> None:
+    connection.execute(
+        "INSERT INTO polyglot.quotas_reached VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (record.app_id, record.month, record.quota, record.percent, Micros(record.ts_us)),
+    )
+
+
+def _delete(connection: Connection, which: str, values: Mapping[str, object]) -> int:
+    """Delete the events that this query names by their key, and count them as stored no more; how many."""
+    (deleted,) = _one(
+        connection,
+        f"""
+        WITH gone AS (
+            DELETE FROM polyglot.events e USING ({which}) o
+            WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq
+            AND e.ts = o.ts RETURNING e.app_id, octet_length(e.data) AS size
+        ), counted AS (
+            UPDATE polyglot.stored s SET events = s.events - g.events, bytes = s.bytes - g.bytes
+            FROM (SELECT app_id, count(*) AS events, sum(size) AS bytes FROM gone GROUP BY app_id) g
+            WHERE s.app_id = g.app_id
+        )
+        SELECT count(*) FROM gone
+        """,
+        values,
+    )
+    return deleted
+
+
+def _one(connection: Connection, query: str, values: Sequence[object] | Mapping[str, object] = ()) -> tuple[int, ...]:
     row = connection.execute(query.encode(), values).fetchone()
     assert row is not None
     return row
@@ -303,6 +344,7 @@ def _one(connection: Connection, query: str, values: Sequence[object] = ()) -> t
 def forget_app(connection: Connection, app_id: str, batch: int | None = None) -> None:
     """Usage goes at once, events when `erase` is called. Those of later batches are not touched."""
     connection.execute("DELETE FROM polyglot.usage WHERE app_id = %s", (app_id,))
+    connection.execute("DELETE FROM polyglot.quotas_reached WHERE app_id = %s", (app_id,))
     connection.execute(
         "INSERT INTO polyglot.forgotten AS f VALUES (%s, coalesce(%s, nextval('polyglot.batches'))) "
         "ON CONFLICT (app_id) DO UPDATE SET batch_max = greatest(f.batch_max, excluded.batch_max)",
@@ -312,13 +354,12 @@ def forget_app(connection: Connection, app_id: str, batch: int | None = None) ->
 
 def erase(connection: Connection, app_id: str, limit: int) -> bool:
     """Delete at most `limit` events of what was forgotten; true when none is left."""
-    deleted = connection.execute(
-        "DELETE FROM polyglot.events e USING (SELECT app_id, channel, epoch, seq, ts FROM polyglot.events "
-        "WHERE app_id = %(app)s AND batch <= (SELECT batch_max FROM polyglot.forgotten WHERE app_id = %(app)s) "
-        "ORDER BY ts LIMIT %(limit)s) o "
-        "WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq AND e.ts = o.ts",
+    deleted = _delete(
+        connection,
+        "SELECT app_id, channel, epoch, seq, ts FROM polyglot.events WHERE app_id = %(app)s AND batch <= "
+        "(SELECT batch_max FROM polyglot.forgotten WHERE app_id = %(app)s) ORDER BY ts LIMIT %(limit)s",
         {"app": app_id, "limit": limit},
-    ).rowcount
+    )
     return deleted < limit
 
 
@@ -345,10 +386,36 @@ def read_cursor(connection: Connection, log_id: str) -> int:
 
 
 def read_usage(connection: Connection, app_id: str, month: str) -> Usage:
-    row = connection.execute(
-        "SELECT events, bytes FROM polyglot.usage WHERE app_id = %s AND month = %s", (app_id, month)
-    ).fetchone()
-    return Usage() if row is None else Usage(events=row[0], bytes=row[1])
+    return read_usages(connection, "", [app_id], month).by_app[app_id]
+
+
+def read_usages(connection: Connection, log_id: str, app_ids: Collection[str], month: str) -> Usages:
+    """In one statement, so of one moment."""
+    rows = connection.execute(
+        """
+        SELECT coalesce((SELECT position FROM polyglot.cursors WHERE log_id = %(log)s), 0), a.app_id,
+               coalesce(u.events, 0), coalesce(u.bytes, 0), coalesce(s.bytes, 0), q.quotas, q.percents
+        FROM unnest(%(apps)s::text[] || NULL::text) AS a (app_id)
+        LEFT JOIN polyglot.usage u ON u.app_id = a.app_id AND u.month = %(month)s
+        LEFT JOIN polyglot.stored s ON s.app_id = a.app_id
+        LEFT JOIN (
+            SELECT app_id, array_agg(quota) AS quotas, array_agg(percent) AS percents FROM polyglot.quotas_reached
+            WHERE month = %(month)s AND app_id = ANY (%(apps)s::text[]) GROUP BY app_id
+        ) q ON q.app_id = a.app_id
+        """,
+        {"log": log_id, "apps": list(app_ids), "month": month},
+    ).fetchall()
+    by_app = {
+        app_id: Usage(
+            events=events,
+            bytes=size,
+            stored_bytes=stored,
+            reached=frozenset(zip(quotas or (), percents or (), strict=True)),
+        )
+        for _, app_id, events, size, stored, quotas, percents in rows
+        if app_id is not None  # the row that is there where no app is asked for
+    }
+    return Usages(rows[0][0], by_app)
 
 
 def read_channels(connection: Connection, app_id: str, prefix: str, first: str, limit: int) -> list[ChannelEpochs]:

@@ -11,7 +11,7 @@ import trio
 
 from polyglotd.log.interface import ReadRecord
 from polyglotd.model import Event, now_us
-from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, SetAside, StoreStats, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, SetAside, StoreStats, Usage, Usages
 from polyglotd.store.postgres.database import CONNECTIONS_MAX, Database, open_postgres
 from polyglotd.store.postgres.erasures import erase_some, find_events, read_erasures
 from polyglotd.store.postgres.event_tables import (
@@ -26,6 +26,7 @@ from polyglotd.store.postgres.event_tables import (
     read_kinds,
     read_size,
     read_usage,
+    read_usages,
 )
 from polyglotd.store.postgres.partitions import WEEK_US, drop_empty_weeks
 
@@ -61,6 +62,9 @@ class PostgresEventStore:
 
     async def usage(self, app_id: str, month: str) -> Usage:
         return await self._pool.read(lambda c: read_usage(c, app_id, month))
+
+    async def usages(self, log_id: str, app_ids: Collection[str], month: str) -> Usages:
+        return await self._pool.read(lambda c: read_usages(c, log_id, app_ids, month))
 
     async def prune(self, app_id: str, channel_prefix: str, before_us: int, limit: int) -> int:
         kind, colon, rest = channel_prefix.partition(":")

@@ -7,13 +7,13 @@ import logging
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from itertools import chain
 
-from polyglotd.log.interface import AppForgotten, Erasure, Meter, ReadRecord
+from polyglotd.log.interface import AppForgotten, Erasure, Meter, QuotaReached, ReadRecord
 from polyglotd.model import Event, envelope_bytes, kind_of
-from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage, Usages
 from polyglotd.store.sqlite.erasure_tables import begin_erasure
 from polyglotd.store.sqlite.set_aside import keep_set_aside
 
@@ -64,6 +64,8 @@ class EventWrites:
                 if not 0 <= record.events <= INTEGER_MAX or not 0 <= record.bytes <= INTEGER_MAX:
                     raise RecordRefused(index, "a count is out of range")
                 _count(connection, record.app_id, _month(record.ts_us // DAY_US), record.events, record.bytes)
+            elif isinstance(record, QuotaReached):
+                _note_reached(connection, record)
             elif isinstance(record, AppForgotten):
                 self._insert(connection, groups)
                 groups.clear()
@@ -126,11 +128,14 @@ class EventWrites:
                 new = [row for row in rows if _is_new(connection, row)]
             connection.execute("RELEASE rows")
             if new:
-                _count(connection, app_id, _month(day), len(new), sum(len(row[7].encode()) for row in new))
+                size = sum(len(row[7].encode()) for row in new)
+                _count(connection, app_id, _month(day), len(new), size)
+                _count_stored(connection, app_id, len(new), size)
 
     def forget_app(self, connection: sqlite3.Connection, app_id: str) -> None:
         """Usage goes at once, events when `erase` is called. Channels that come later are not touched."""
         connection.execute("DELETE FROM usage WHERE app_id = ?", (app_id,))
+        connection.execute("DELETE FROM quotas_reached WHERE app_id = ?", (app_id,))
         connection.execute(
             "INSERT INTO forgotten SELECT ?, coalesce(max(channel_no), 0) FROM channels WHERE app_id = ? "
             "ON CONFLICT (app_id) DO UPDATE SET channel_no_max = max(channel_no_max, excluded.channel_no_max)",
@@ -221,6 +226,21 @@ def _count(connection: sqlite3.Connection, app_id: str, month: str, events: int,
     )
 
 
+def _count_stored(connection: sqlite3.Connection, app_id: str, events: int, size: int) -> None:
+    connection.execute(
+        "INSERT INTO stored VALUES (?, ?, ?) ON CONFLICT (app_id) "
+        "DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes",
+        (app_id, events, size),
+    )
+
+
+def _note_reached(connection: sqlite3.Connection, record: QuotaReached) -> None:
+    connection.execute(
+        "INSERT INTO quotas_reached VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (record.app_id, record.month, record.quota, record.percent, record.ts_us),
+    )
+
+
 @lru_cache(maxsize=64)
 def _month(day: int) -> str:
     """The UTC month of a day since 1970."""
@@ -253,10 +273,26 @@ def read_channels(
 
 
 def read_usage(connection: sqlite3.Connection, app_id: str, month: str) -> Usage:
-    row = connection.execute(
-        "SELECT events, bytes FROM usage WHERE app_id = ? AND month = ?", (app_id, month)
+    events, size = connection.execute(
+        "SELECT coalesce(max(events), 0), coalesce(max(bytes), 0) FROM usage WHERE app_id = ? AND month = ?",
+        (app_id, month),
     ).fetchone()
-    return Usage() if row is None else Usage(events=row[0], bytes=row[1])
+    (stored,) = connection.execute(
+        "SELECT coalesce(max(bytes), 0) FROM stored WHERE app_id = ?", (app_id,)
+    ).fetchone()
+    reached = connection.execute(
+        "SELECT quota, percent FROM quotas_reached WHERE app_id = ? AND month = ?", (app_id, month)
+    )
+    return Usage(events=events, bytes=size, stored_bytes=stored, reached=frozenset(reached))
+
+
+def read_usages(connection: sqlite3.Connection, log_id: str, app_ids: Collection[str], month: str) -> Usages:
+    connection.execute("BEGIN")
+    try:
+        by_app = {app_id: read_usage(connection, app_id, month) for app_id in app_ids}
+        return Usages(read_cursor(connection, log_id), by_app)
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def read_kinds(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import trio
 
 from polyglotd.log.interface import ReadRecord
 from polyglotd.model import Event, Unavailable, now_us
-from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, SetAside, StoreStats, Usage
+from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, SetAside, StoreStats, Usage, Usages
 from polyglotd.store.sqlite.erasure_tables import (
     end_erasures,
     erase_some,
@@ -28,6 +28,7 @@ from polyglotd.store.sqlite.event_tables import (
     read_history,
     read_kinds,
     read_usage,
+    read_usages,
 )
 from polyglotd.store.sqlite.files import EVENTS, RETRY_AFTER_MS, file_bytes, migrate, truncate_wal
 from polyglotd.store.sqlite.group_commit import GroupCommit
@@ -73,6 +74,9 @@ class SqliteEventStore:
 
     async def usage(self, app_id: str, month: str) -> Usage:
         return await self._pool.read(lambda c: read_usage(c, app_id, month))
+
+    async def usages(self, log_id: str, app_ids: Collection[str], month: str) -> Usages:
+        return await self._pool.read(lambda c: read_usages(c, log_id, app_ids, month))
 
     async def prune(self, app_id: str, channel_prefix: str, before_us: int, limit: int) -> int:
         kind, colon, rest = channel_prefix.partition(":")

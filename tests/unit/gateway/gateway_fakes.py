@@ -2,7 +2,7 @@
 don't go together. They keep the promises of their interfaces, and can be told to fail.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from polyglotd.log.erasures import Erasures
@@ -14,6 +14,7 @@ from polyglotd.log.interface import (
     LogRecord,
     LogStats,
     Meter,
+    QuotaReached,
     RecentId,
 )
 from polyglotd.model import (
@@ -31,7 +32,7 @@ from polyglotd.model import (
     apply_patch,
 )
 from polyglotd.store.analytics import Progress, RollupRow, RollupSettings
-from polyglotd.store.interface import EventPage, HistoryQuery, Usage
+from polyglotd.store.interface import EventPage, HistoryQuery, Usage, Usages
 
 
 class MemoryLog:
@@ -42,6 +43,7 @@ class MemoryLog:
         self.heads: dict[tuple[str, str], ChannelHead] = {}
         self.events: list[Event] = []
         self.meters: list[Meter] = []
+        self.quotas_reached: list[QuotaReached] = []
         self.forgotten: list[str] = []
         self.failed: str | None = None
         self.in_store = 0  # so many of the events have left the tail
@@ -54,6 +56,9 @@ class MemoryLog:
         for record in records:
             if isinstance(record, Meter):
                 self.meters.append(record)
+                continue
+            if isinstance(record, QuotaReached):
+                self.quotas_reached.append(record)
                 continue
             head = self.head(record.app_id, record.channel)
             if record.seq != (head.seq + 1 if record.epoch == head.epoch else 1):
@@ -145,6 +150,7 @@ class MemoryStore:
         self.lost = False
         self.reads = 0
         self.used = Usage()
+        self.position = 0  # of the log, up to which it has read
         self.erasing: list[str] = []
         self.position = 0
 
@@ -176,6 +182,10 @@ class MemoryStore:
         ]
         page = matching[: query.limit] if query.after is not None else matching[-query.limit :]
         return EventPage(page, len(page) < len(matching))
+
+    async def usages(self, log_id: str, app_ids: Collection[str], month: str) -> Usages:
+        self._check()
+        return Usages(self.position, {app_id: await self.usage(app_id, month) for app_id in app_ids})
 
     async def usage(self, app_id: str, month: str) -> Usage:
         self._check()

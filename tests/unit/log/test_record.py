@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyglotd.log.interface import AppForgotten, EpochBegun, Erasure, Meter, PresenceChanged
+from polyglotd.log.interface import AppForgotten, EpochBegun, Erasure, Meter, PresenceChanged, QuotaReached
 from polyglotd.log.record import (
     FRAME_BYTES,
     ID_GIVEN,
@@ -24,6 +24,7 @@ from polyglotd.log.record import (
     encode_event_record,
     encode_meter,
     encode_presence,
+    encode_quota_reached,
     encode_segment_head,
     split_key,
 )
@@ -56,6 +57,8 @@ def record_of(vector: dict[str, Any]) -> object:
             return AppForgotten(**fields)
         case "presence":
             return PresenceChanged(**fields)
+        case "quota_reached":
+            return QuotaReached(**fields)
         case "erase":
             return Erasure(**fields)
         case "tombstone":
@@ -78,6 +81,8 @@ def encoded(record: object) -> bytes:
             return encode_app_forgotten(record)
         case PresenceChanged():
             return encode_presence(record)
+        case QuotaReached():
+            return encode_quota_reached(record)
         case Erasure():
             return encode_erasure(record)
         case SegmentHead():
