@@ -64,7 +64,7 @@ def _root(
 
 for noun in (tenant, key, secret, token, quota, kind, webhook, user, event, config, bench):
     app.add_typer(noun.app)
-for verb in (publish, tail, history, presence, channels, stats, export, import_):
+for verb in (publish, tail, history, presence, channels, stats, replay, export, import_):
     verb.register(app)
 
 

@@ -17,7 +17,7 @@ COMMANDS = [
     *(f"kind {verb}" for verb in ["list", "show", "set"]),
     *(f"user {verb}" for verb in ["signal", "kick", "disconnect", "revoke"]),
     "config show",
-    *["publish", "tail", "history", "presence", "channels", "stats", "export", "import"],
+    *["publish", "tail", "history", "presence", "channels", "stats", "replay", "export", "import"],
 ]
 
 
