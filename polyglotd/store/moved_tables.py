@@ -69,6 +69,11 @@ STORE_TABLES = (
         "INSERT INTO polyglot.set_aside (log_id, batch_end, at, why, record) VALUES (%s, %s, %s, %s, %s)",
         (2,),
     ),
+    Moved(
+        "SELECT app_id, month, quota, percent, ts_us FROM quotas_reached",
+        "INSERT INTO polyglot.quotas_reached VALUES (%s, %s, %s, %s, %s)",
+        (4,),
+    ),
     # Nothing that they had came along; what is left to do is to say so.
     Moved("SELECT app_id FROM forgotten", "INSERT INTO polyglot.forgotten (app_id, batch_max) VALUES (%s, 0)"),
     Moved("SELECT log_id, position FROM cursors", "INSERT INTO polyglot.cursors VALUES (%s, %s)"),

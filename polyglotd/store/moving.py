@@ -209,6 +209,17 @@ class _Events:
                         [as_text(ts_us) for ts_us in rows.oldest.values()],
                     ),
                 )
+                self._target.execute(
+                    "INSERT INTO polyglot.stored AS s SELECT app_id, sum(events), sum(bytes) "
+                    "FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS c (app_id, events, bytes) GROUP BY app_id "
+                    "ON CONFLICT (app_id) DO UPDATE "
+                    "SET events = s.events + excluded.events, bytes = s.bytes + excluded.bytes",
+                    (
+                        [app_id for app_id, _ in rows.counts],
+                        [count for count, _ in rows.counts.values()],
+                        [size for _, size in rows.counts.values()],
+                    ),
+                )
             for event, why in refused:
                 self._target.execute(
                     "INSERT INTO polyglot.set_aside (log_id, batch_end, at, why, record) "
