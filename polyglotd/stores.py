@@ -58,18 +58,16 @@ async def _open_postgres_stores(settings: Settings) -> AsyncIterator[Stores]:
     from polyglotd.store.postgres.database import open_postgres
     from polyglotd.store.postgres.events import PostgresEventStore
     from polyglotd.store.postgres.registry import PostgresRegistry
+    from polyglotd.store.postgres.rollups import PostgresRollups
     from polyglotd.store.postgres.webhooks import PostgresWebhookQueue
 
     store = settings.store
-    async with (
-        open_postgres(
-            store.url,
-            connections_max=store.connections,
-            plain_wire=store.wire == "plain",
-            migrating=store.migrate,
-        ) as database,
-        open_sqlite_rollups(rollups_path(settings), rollup_settings(settings)) as rollups,
-    ):
+    async with open_postgres(
+        store.url,
+        connections_max=store.connections,
+        plain_wire=store.wire == "plain",
+        migrating=store.migrate,
+    ) as database:
         await database.pool.read(refuse_unfinished)
         if await trio.Path(registry_path(settings)).exists() and not await database.pool.read(has_something):
             logger.warning(
@@ -82,7 +80,7 @@ async def _open_postgres_stores(settings: Settings) -> AsyncIterator[Stores]:
             registry=PostgresRegistry(database),
             events=PostgresEventStore(database),
             webhooks=PostgresWebhookQueue(database, app_bytes_max=settings.webhooks.app_bytes_max),
-            rollups=rollups,
+            rollups=PostgresRollups(database, rollup_settings(settings)),
         )
 
 

@@ -70,14 +70,13 @@ def back_up_data(settings: Settings, to: Path, tell: Callable[[str], None]) -> s
 
 
 def _files(settings: Settings) -> list[tuple[Path, Schema]]:
-    rollups = (rollups_path(settings), ROLLUPS)
     if is_postgres(settings):
-        return [rollups]
+        return []
     return [
         (registry_path(settings), REGISTRY),
         (events_path(settings), EVENTS),
         (webhooks_path(settings), WEBHOOKS),
-        rollups,
+        (rollups_path(settings), ROLLUPS),
     ]
 
 

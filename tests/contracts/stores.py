@@ -18,14 +18,17 @@ from psycopg.conninfo import conninfo_to_dict
 from store_servers import POSTGRES, TIMESCALEDB, server
 
 from polyglotd.model import now_us
+from polyglotd.store.analytics import Rollups, RollupSettings
 from polyglotd.store.interface import EventStore, Registry
 from polyglotd.store.postgres.database import Database, open_postgres
 from polyglotd.store.postgres.events import open_postgres_events
 from polyglotd.store.postgres.registry import PostgresRegistry, open_postgres_registry
+from polyglotd.store.postgres.rollups import open_postgres_rollups
 from polyglotd.store.postgres.schema import migrate
 from polyglotd.store.postgres.webhooks import PostgresWebhookQueue, open_postgres_webhooks
 from polyglotd.store.sqlite.events import open_sqlite_events
 from polyglotd.store.sqlite.registry import open_sqlite_registry
+from polyglotd.store.sqlite.rollups import open_sqlite_rollups
 from polyglotd.store.sqlite.webhooks import open_sqlite_webhooks
 from polyglotd.store.webhooks import WebhookQueue
 
@@ -49,6 +52,9 @@ class Make:
         self, clock: Callable[[], int] = now_us, *, app_bytes_max: int = 1 << 30
     ) -> AbstractAsyncContextManager[WebhookQueue]:
         """The same queue each time, also twice at once, as two processes do."""
+        raise NotImplementedError
+
+    def open_rollups(self, settings: RollupSettings) -> AbstractAsyncContextManager[Rollups]:
         raise NotImplementedError
 
     def fresh(self) -> None:
@@ -76,6 +82,9 @@ class SqliteMake(Make):
     ) -> AbstractAsyncContextManager[WebhookQueue]:
         path = self._directory / f"webhooks{self._number}.db"
         return open_sqlite_webhooks(path, clock=clock, app_bytes_max=app_bytes_max)
+
+    def open_rollups(self, settings: RollupSettings) -> AbstractAsyncContextManager[Rollups]:
+        return open_sqlite_rollups(self._directory / f"rollups{self._number}.db", settings)
 
     def fresh(self) -> None:
         self._number += 1
@@ -131,6 +140,9 @@ class PostgresMake(Make):
     ) -> AbstractAsyncContextManager[WebhookQueue]:
         return open_postgres_webhooks(self.url, connections_max=4, clock=clock, app_bytes_max=app_bytes_max)
 
+    def open_rollups(self, settings: RollupSettings) -> AbstractAsyncContextManager[Rollups]:
+        return open_postgres_rollups(self.url, settings, connections_max=4)
+
     def fresh(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as admin:
             admin.execute(_EMPTY)
@@ -180,6 +192,9 @@ class TimescaleMake(Make):
                 yield self._opened
             finally:
                 self._opened = None
+
+    def open_rollups(self, settings: RollupSettings) -> AbstractAsyncContextManager[Rollups]:
+        return open_postgres_rollups(self.url, settings, connections_max=1, plain_wire=True)
 
     def fresh(self) -> None:
         with psycopg.connect(self.url, autocommit=True, prepare_threshold=None) as admin:

@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import trio
 from contracts.rollup_records import APPS, BEGUN_S, CHANNELS, Sums, event, records, sums_of
+from contracts.stores import Make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +15,6 @@ from polyglotd.model.latency import Latency
 from polyglotd.processor.rollups import RollupSink, deltas_of
 from polyglotd.store.analytics import DAY, HOUR, LEVELS, MINUTE, SECOND, Progress, RollupRow, Rollups, RollupSettings
 from polyglotd.store.interface import SetAside
-from polyglotd.store.sqlite.rollups import open_sqlite_rollups
 
 LOG = "log_1"
 EVERYTHING = dict.fromkeys(LEVELS, 0)
@@ -27,10 +25,10 @@ BEGUN_US = BEGUN_S * 1_000_000
 OpenRollups = Callable[[], AbstractAsyncContextManager[Rollups]]
 
 
-@pytest.fixture(params=["sqlite"])
-def open_rollups(request: pytest.FixtureRequest, tmp_path: Path) -> OpenRollups:
+@pytest.fixture
+def open_rollups(make: Make) -> OpenRollups:
     """Opens the same rollups each time."""
-    return lambda: open_sqlite_rollups(tmp_path / "rollups.db", SETTINGS)
+    return lambda: make.open_rollups(SETTINGS)
 
 
 @pytest.fixture
@@ -72,20 +70,19 @@ async def check_all(rollups: Rollups, log: Sequence[ReadRecord]) -> None:
 
 
 @given(st.lists(st.tuples(st.lists(records, max_size=12), st.booleans()), max_size=8))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_however_records_come_in_batches_and_again_each_counts_once(
-    open_rollups: OpenRollups, batches: list[tuple[list[ReadRecord], bool]]
+    make: Make, batches: list[tuple[list[ReadRecord], bool]]
 ) -> None:
     async def run() -> None:
         log: list[ReadRecord] = []
-        with TemporaryDirectory() as directory:
-            path = Path(directory) / "rollups.db"
-            async with open_sqlite_rollups(path, SETTINGS) as rollups:
-                for end, (batch, again) in enumerate(batches, 1):
-                    for _ in range(1 + again):
-                        await add(rollups, batch, end)
-                    log += batch
-                await check_all(rollups, log)
+        make.fresh()
+        async with make.open_rollups(SETTINGS) as rollups:
+            for end, (batch, again) in enumerate(batches, 1):
+                for _ in range(1 + again):
+                    await add(rollups, batch, end)
+                log += batch
+            await check_all(rollups, log)
 
     trio.run(run)
 
