@@ -61,18 +61,19 @@ class Receiver:
         self.received: list[Received] = []
         self.connections = 0
         self.closed = 0
+        self.patience_s = 30.0
         self._came = trio.Condition()
 
     def url(self, host: str = "127.0.0.1", path: str = "/hook") -> str:
         return f"{self.scheme}://{host}:{self.port}{path}"
 
-    async def wait_for(self, enough: Callable[["Receiver"], bool], within_s: float = 30.0) -> None:
-        with trio.fail_after(within_s):
+    async def wait_for(self, enough: Callable[["Receiver"], bool], within_s: float | None = None) -> None:
+        with trio.fail_after(self.patience_s if within_s is None else within_s):
             async with self._came:
                 while not enough(self):
                     await self._came.wait()
 
-    async def count(self, number: int, within_s: float = 30.0) -> list[Received]:
+    async def count(self, number: int, within_s: float | None = None) -> list[Received]:
         await self.wait_for(lambda receiver: len(receiver.received) >= number, within_s)
         return self.received
 

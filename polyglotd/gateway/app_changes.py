@@ -6,6 +6,7 @@ from polyglotd.gateway.app_rates import AppRates
 from polyglotd.gateway.connections import Connection, Connections
 from polyglotd.gateway.directory import Change, Entry
 from polyglotd.gateway.expiry import Expiry
+from polyglotd.gateway.occupancy import Occupancy
 from polyglotd.gateway.plane_port import PlanePort
 from polyglotd.gateway.policy_changes import PolicyChanges
 from polyglotd.plane.interface import Disconnect
@@ -15,16 +16,24 @@ REVOKED_CODE = 4003
 
 class AppChanges:
     def __init__(
-        self, port: PlanePort, connections: Connections, rates: AppRates, expiry: Expiry, policies: PolicyChanges
+        self,
+        port: PlanePort,
+        connections: Connections,
+        rates: AppRates,
+        expiry: Expiry,
+        policies: PolicyChanges,
+        occupancy: Occupancy,
     ) -> None:
         self._port = port
         self._connections = connections
         self._rates = rates
         self._expiry = expiry
         self._policies = policies
+        self._occupancy = occupancy
 
     async def apply(self, change: Change) -> None:
         now = change.now
+        self._occupancy.changed(change.before, now, change.app_id)
         if now is None:
             self._end(self._connections.of_app(change.app_id), "app deleted")
             return

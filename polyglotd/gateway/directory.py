@@ -17,6 +17,7 @@ from polyglotd.model import (
     BUILT_IN_KINDS,
     ApiKey,
     App,
+    Endpoint,
     Invalid,
     NotFound,
     Policy,
@@ -45,6 +46,7 @@ class Entry:
     keys: Mapping[bytes, ApiKey]  # by digest; not the revoked ones, but those that have expired
     secrets: tuple[SigningSecret, ...]  # not the revoked ones; newest first
     configured: Kinds
+    webhooks: tuple[Endpoint, ...] = ()
     _policies: dict[str, Policy | None] = field(default_factory=dict, compare=False)
 
     def policy(self, kind: str) -> Policy | None:
@@ -182,19 +184,25 @@ class Directory:
                 app = await self._registry.app(app_id)
                 keys = await self._registry.keys(app_id)
                 secrets = await self._registry.secrets(app_id)
+                webhooks = await self._registry.webhooks(app_id)
         except NotFound:
             return None
         return self.view(
             app,
             {key.digest: key for key in keys if key.revoked_us is None},
             tuple(secret for secret in secrets if secret.revoked_us is None),
+            tuple(webhooks),
         )
 
     def view(
-        self, app: App, keys: Mapping[bytes, ApiKey] | None = None, secrets: tuple[SigningSecret, ...] = ()
+        self,
+        app: App,
+        keys: Mapping[bytes, ApiKey] | None = None,
+        secrets: tuple[SigningSecret, ...] = (),
+        webhooks: tuple[Endpoint, ...] = (),
     ) -> Entry:
         """An app with the kinds that the configuration gives it; not cached."""
-        return Entry(app, keys or {}, secrets, self._kinds.get(app.app_id, {}))
+        return Entry(app, keys or {}, secrets, self._kinds.get(app.app_id, {}), webhooks)
 
 
 def _resolve(app: App, configured: Kinds, kind: str) -> Policy | None:

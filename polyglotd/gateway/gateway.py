@@ -37,6 +37,7 @@ from polyglotd.gateway.imports import Imported, ImportRun, Imports
 from polyglotd.gateway.joins import Joins
 from polyglotd.gateway.longpoll import LongPoll, SessionGone
 from polyglotd.gateway.metering import Metering
+from polyglotd.gateway.occupancy import Occupancy
 from polyglotd.gateway.operations import Operations
 from polyglotd.gateway.past import Past
 from polyglotd.gateway.pattern_tails import PatternTail, PatternTails
@@ -117,9 +118,10 @@ class Gateway:
         self._metering = Metering(log, plane, connections, quotas, wall)
         self._authentication = Authentication(directory, revocations, settings, wall)
         self._admission = Admission(settings, self._authentication, directory, rates, slots, connections, active)
-        self._joins = Joins(port, directory, connections, topics, presence, expiry, tasks)
+        self._occupancy = occupancy = Occupancy(log, connections, directory, registry, wall)
+        self._joins = Joins(port, directory, connections, topics, presence, occupancy, expiry, tasks)
         policies = PolicyChanges(port, connections, topics, presence, log)
-        changes = AppChanges(port, connections, rates, expiry, policies)
+        changes = AppChanges(port, connections, rates, expiry, policies, occupancy)
         self._follower = RegistryFollower(registry, directory, revocations, connections, changes, port, wall)
         self._pushes = Pushes(
             port,
@@ -177,6 +179,7 @@ class Gateway:
                 self._longpoll,
                 self._tails,
                 self._metering,
+                self._occupancy,
                 self._housekeeping,
                 self._erasing,
                 self._follower,

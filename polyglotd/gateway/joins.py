@@ -12,6 +12,7 @@ from polyglotd.gateway.clock import steady_us
 from polyglotd.gateway.connections import Connection, Connections, Subscription
 from polyglotd.gateway.directory import Directory, Entry
 from polyglotd.gateway.expiry import Expiry
+from polyglotd.gateway.occupancy import Occupancy
 from polyglotd.gateway.payloads import JoinParams, join_params
 from polyglotd.gateway.permissions import access_of
 from polyglotd.gateway.plane_port import PlanePort
@@ -43,6 +44,7 @@ class Joins:
         connections: Connections,
         topics: Topics,
         presence: Presence,
+        occupancy: Occupancy,
         expiry: Expiry,
         tasks: Tasks,
     ) -> None:
@@ -51,6 +53,7 @@ class Joins:
         self._connections = connections
         self._topics = topics
         self._presence = presence
+        self._occupancy = occupancy
         self._expiry = expiry
         self._tasks = tasks
         self._admitted: dict[int, tuple[int, float]] = {}  # sub -> (conn, when), until its `Joined`; oldest first
@@ -100,6 +103,7 @@ class Joins:
         topic = self._topics.on_joined(record)
         if topic is not None:
             self._presence.join(connection, subscription, topic)
+            self._occupancy.joined(connection, subscription)
         self._expiry.joined(connection, subscription)
 
     def on_left(self, record: Left) -> None:
@@ -110,6 +114,7 @@ class Joins:
             return
         if subscription.joined:
             self._topics.on_left(record)
+            self._occupancy.left(connection, subscription)
             self._presence.leave(connection, subscription)
         if connection.is_stream and record.why == "ended":
             # A stream has no other way to tell its reader, who comes back where it was and learns what is new.

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trio
 from daemon_process import DaemonProcess, daemon_process
+from phoenix_wire import connect
 from tenants import Operator, Tenant
 from webhook_receiver import OK, Received, Receiver, answer, open_receiver
 
@@ -105,6 +106,40 @@ async def test_an_endpoint_gets_what_its_filters_name_in_order_and_nothing_of_ot
         assert seqs(orders.received, "room:a") == [2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 31]
         assert seqs(orders.received, "post:b") == [3 * n for n in range(1, 11)]
         assert [item["event"]["app_id"] for r in all_.received for item in r.items] == ["hook-other"]
+
+
+async def test_an_endpoint_hears_of_occupied_channels_and_members_but_not_of_a_reconnect(
+    own_hooked: DaemonProcess,
+) -> None:
+    """Nor of a restart of the daemon, after which the member comes back."""
+
+    def told(receiver: Receiver) -> list[str]:
+        items = [item for one in receiver.received for item in one.items]
+        assert len({item["id"] for item in items}) == len(items)
+        return sorted(f"{item['type']} {item['channel']} {item.get('user_id', '')}".strip() for item in items)
+
+    everything = ["channel.occupied", "channel.vacated", "member.joined", "member.left"]
+    here = ["channel.occupied room:a", "member.joined room:a ann"]
+    async with open_receiver() as receiver:
+        async with Operator(own_hooked) as operator:
+            tenant = await operator.create("hook-members")
+            await add(operator, tenant, receiver, types=everything)
+        token = tenant.token("ann")
+        async with connect(own_hooked.port, token, app_id=tenant.app_id) as ann:
+            await ann.join("room:a")
+            await receiver.wait_for(lambda r: len(told(r)) == 2)
+            assert told(receiver) == here
+        async with connect(own_hooked.port, token, app_id=tenant.app_id) as ann:
+            await ann.join("room:a")
+        await trio.to_thread.run_sync(own_hooked.restart)
+        async with connect(own_hooked.port, token, app_id=tenant.app_id) as ann:
+            await ann.join("room:a")
+            await ann.join("room:b")  # that this is told says that the join before it was passed over
+            await receiver.wait_for(lambda r: "member.joined room:b ann" in told(r))
+            assert told(receiver) == sorted([*here, "channel.occupied room:b", "member.joined room:b ann"])
+        await receiver.wait_for(lambda r: len(told(r)) == 8)
+        assert told(receiver)[2:4] == ["channel.vacated room:a", "channel.vacated room:b"]
+        assert told(receiver)[6:] == ["member.left room:a ann", "member.left room:b ann"]
 
 
 async def test_many_events_come_in_batches_each_once_and_in_order(hooked: DaemonProcess) -> None:

@@ -14,6 +14,7 @@ from polyglotd.log.interface import (
     LogRecord,
     LogStats,
     Meter,
+    PresenceChanged,
     QuotaReached,
     RecentId,
 )
@@ -21,6 +22,9 @@ from polyglotd.model import (
     ApiKey,
     App,
     Conflict,
+    Endpoint,
+    EndpointPatch,
+    EndpointSecret,
     Event,
     LimitsPatch,
     NotFound,
@@ -44,6 +48,7 @@ class MemoryLog:
         self.events: list[Event] = []
         self.meters: list[Meter] = []
         self.quotas_reached: list[QuotaReached] = []
+        self.presences: list[PresenceChanged] = []
         self.forgotten: list[str] = []
         self.failed: str | None = None
         self.in_store = 0  # so many of the events have left the tail
@@ -59,6 +64,9 @@ class MemoryLog:
                 continue
             if isinstance(record, QuotaReached):
                 self.quotas_reached.append(record)
+                continue
+            if isinstance(record, PresenceChanged):
+                self.presences.append(record)
                 continue
             head = self.head(record.app_id, record.channel)
             if record.seq != (head.seq + 1 if record.epoch == head.epoch else 1):
@@ -234,6 +242,7 @@ class MemoryRegistry:
         self.log: list[Revocation] = []
         self.deleted: list[str] = []
         self.tokens: dict[bytes, str] = {}
+        self.hooks: list[Endpoint] = []
         self.app_reads = 0
         self._version = 1
 
@@ -327,6 +336,31 @@ class MemoryRegistry:
             replace(secret, revoked_us=at_us) if secret.secret_id == secret_id else secret
             for secret in self.all_secrets
         ]
+        self._version += 1
+
+    async def add_webhook(self, endpoint: Endpoint, at_most: int) -> None:
+        self._check()
+        self.hooks.append(endpoint)
+        self._version += 1
+
+    async def webhooks(self, app_id: str) -> Sequence[Endpoint]:
+        self._check()
+        return [endpoint for endpoint in self.hooks if endpoint.app_id == app_id]
+
+    async def all_webhooks(self) -> Sequence[Endpoint]:
+        self._check()
+        return list(self.hooks)
+
+    async def change_webhook(self, app_id: str, endpoint_id: str, patch: EndpointPatch) -> Endpoint:
+        raise NotImplementedError
+
+    async def set_webhook_secrets(
+        self, app_id: str, endpoint_id: str, before: Sequence[EndpointSecret], now: Sequence[EndpointSecret]
+    ) -> Endpoint:
+        raise NotImplementedError
+
+    async def remove_webhook(self, app_id: str, endpoint_id: str) -> None:
+        self.hooks = [endpoint for endpoint in self.hooks if endpoint.endpoint_id != endpoint_id]
         self._version += 1
 
     async def revoke(
