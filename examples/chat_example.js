@@ -3,10 +3,12 @@
 
 const query = new URLSearchParams(location.search);
 const APP_ID = query.get("app") ?? "chat-app";
-const HISTORY = 50; // messages shown when a room is opened for the first time
+const HISTORY = 50; // messages shown when a room is opened for the first time, and each time somebody scrolls up
 const SHOWN_MAX = 500; // messages kept in the page for each room
+const OLDER_FROM_PX = 200; // so near to the top, older messages are asked for
 const TYPING_EVERY_MS = 2000;
 const TYPING_SHOWN_MS = 3500;
+const REMOVED = "This message was removed.";
 const TOGETHER_MS = 5 * 60 * 1000; // a person's messages within this time stand under one name
 
 const { Socket, Presence } = await loadPhoenix();
@@ -21,7 +23,7 @@ async function loadPhoenix() {
 }
 
 const element = (id) => document.getElementById(id);
-const rooms = new Map(); // name -> {name, epoch, seq, messages, gap}
+const rooms = new Map(); // name -> {name, epoch, seq, messages, older}; older: "more", "loading" or "none"
 let drawn = new WeakMap(); // message -> {look, node}: what does not change is not drawn again
 const days = new Map(); // date -> the line that stands above its messages
 let me = query.get("user") ?? sessionStorage.getItem("me") ?? `guest-${Math.floor(Math.random() * 900 + 100)}`;
@@ -63,7 +65,7 @@ function goTo(name) {
 }
 
 function roomNamed(name) {
-  if (!rooms.has(name)) rooms.set(name, { name, epoch: null, seq: 0, messages: [] });
+  if (!rooms.has(name)) rooms.set(name, { name, epoch: null, seq: 0, messages: [], older: "none" });
   return rooms.get(name);
 }
 
@@ -82,6 +84,7 @@ function openRoom(name) {
 
   presence.onSync(() => showPeople(presence));
   channel.on("event", (event) => received(room, event));
+  channel.on("erased", (what) => erased(room, what));
   channel.on("signal", (signal) => signal.type === "typing" && showTyping(signal.meta.user_id));
   channel.on("system", (notice) => setStatus("connecting", notice.message));
   channel.join()
@@ -106,6 +109,7 @@ function joined(room, reply) {
   if (room.epoch !== reply.epoch) room.seq = 0;
   room.epoch = reply.epoch;
   for (const event of reply.events ?? []) received(room, event);
+  room.older = (oldest(room) ?? reply.seq + 1) > 1 ? "more" : "none";
   if (!reply.events?.length && room.seq === 0) room.seq = reply.seq;
   setStatus("open", "Connected");
   if (current?.room === room) showMessages();
@@ -114,19 +118,63 @@ function joined(room, reply) {
 function received(room, event) {
   room.seq = Math.max(room.seq, event.seq);
   const known = room.messages.findIndex((message) => message.id === event.id);
-  const message = {
-    id: event.id, user: event.meta.user_id, text: textOf(event), ts: event.meta.ts, state: "sent",
-  };
+  const message = messageOf(event);
   if (known >= 0) room.messages.splice(known, 1); // our own, now with its place among the others
   room.messages.push(message);
-  if (room.messages.length > SHOWN_MAX) room.messages.splice(0, room.messages.length - SHOWN_MAX);
+  if (room.messages.length > SHOWN_MAX && atEnd) {
+    room.messages.splice(0, room.messages.length - SHOWN_MAX);
+    room.older = "more";
+  }
   if (current?.room === room) {
     showTyping(event.meta.user_id, false);
     showMessages();
   }
 }
 
+const messageOf = (event) => ({
+  id: event.id, seq: event.seq, user: event.meta.user_id, text: textOf(event), ts: event.meta.ts,
+  state: event.type === "erased" ? "erased" : "sent",
+});
+
+const oldest = (room) => room.messages.find((message) => message.seq)?.seq;
+
+// What was written before: a page at a time, as far back as the server keeps it. Asked for by whoever scrolls up.
+function loadOlder() {
+  const { room, channel } = current;
+  if (room.older !== "more" || channel.state !== "joined") return;
+  room.older = "loading";
+  showMessages();
+  const before = oldest(room);
+  channel.push("history", before ? { before, limit: HISTORY } : { limit: HISTORY })
+    .receive("ok", ({ epoch, events, more }) => {
+      room.older = more && events.length ? "more" : "none";
+      if (epoch === room.epoch && oldest(room) === before) {
+        const known = new Set(room.messages.map((message) => message.id));
+        room.messages.unshift(...events.filter((event) => !known.has(event.id)).map(messageOf));
+      }
+      if (current?.room === room) showMessages();
+    })
+    .receive("error", () => olderFailed(room))
+    .receive("timeout", () => olderFailed(room));
+}
+
+function olderFailed(room) {
+  room.older = "more"; // the next scroll tries again
+  if (current?.room === room) showMessages();
+}
+
+// A moderator took something away.
+function erased(room, { seq, before }) {
+  for (const message of room.messages) {
+    if (message.seq && (message.seq === seq || message.seq < before)) {
+      Object.assign(message, { state: "erased", text: REMOVED, user: null });
+    }
+  }
+  if (current?.room === room) showMessages();
+}
+
 function textOf(event) {
+  if (event.type === "erased") return REMOVED;
   const text = event.data?.text;
   return typeof text === "string" ? text : `${event.type}: ${JSON.stringify(event.data)}`;
 }
@@ -206,9 +254,10 @@ function showRooms() {
 
 function showMessages() {
   const list = element("messages");
-  const { name, messages } = current.room;
+  const { name, messages, older } = current.room;
   element("title").textContent = `# ${name}`;
-  const nodes = [];
+  const nodes = older === "none" ? [] : [olderLine];
+  olderLine.textContent = older === "loading" ? "Loading what was written before…" : "Scroll up for what was written before";
   let before = null; // the message above, if this one can go with it
   let day = null;
   for (const message of messages) {
@@ -220,16 +269,23 @@ function showMessages() {
     day = date;
     const together = before !== null && before.user === message.user && Date.parse(message.ts) - Date.parse(before.ts) < TOGETHER_MS;
     nodes.push(drawnOnce(message, `${message.state} ${together}`, () => messageNode(message, together)));
-    before = message.line ? null : message;
+    before = message.line || message.state === "erased" ? null : message;
   }
-  // Only what is new or gone is touched: screen readers tell what is added here.
+  // Only what is new or gone is touched: screen readers tell what is added here. What somebody reads stays where it is.
+  const inSight = (child) => child.offsetTop + child.offsetHeight > list.scrollTop && child.offsetTop < list.scrollTop + list.clientHeight;
+  const read = [...list.querySelectorAll(".message")].filter(inSight).map((child) => ({ child, place: child.offsetTop }));
   const wanted = new Set(nodes);
   for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
-  nodes.forEach((child, place) => {
-    if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
+  nodes.forEach((child, index) => {
+    if (list.children[index] !== child) list.insertBefore(child, list.children[index] ?? null);
   });
+  const still = read.find(({ child }) => child.isConnected); // the first may be drawn anew, below a name that came in above
+  if (!atEnd && still) list.scrollTop += still.child.offsetTop - still.place;
   stayAtEnd();
+  if (list.scrollHeight <= list.clientHeight) loadOlder(); // there is room for more, and nothing to scroll
 }
+
+const olderLine = node("li", { className: "line older" });
 
 // Who has scrolled up to read stays there; else the newest message stays in sight, also when a keyboard opens.
 let atEnd = true;
@@ -248,13 +304,17 @@ function drawnOnce(message, look, draw) {
 
 function dayNode(ts, day) {
   if (!days.has(day)) days.set(day, node("li", { className: "line" }));
-  days.get(day).textContent = day === new Date().toDateString()
-    ? "Today" : new Date(ts).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
+  const yesterday = new Date();
+  yesterday.setDate(yesterday.getDate() - 1);
+  days.get(day).textContent = day === new Date().toDateString() ? "Today"
+    : day === yesterday.toDateString() ? "Yesterday"
+      : new Date(ts).toLocaleDateString([], { weekday: "long", day: "numeric", month: "long" });
   return days.get(day);
 }
 
 function messageNode(message, together) {
   if (message.line) return node("li", { className: "line" }, message.line);
+  if (message.state === "erased") return node("li", { className: "line" }, REMOVED);
   const time = new Date(message.ts);
   const mine = message.user === me;
   const head = node("div", { className: together ? "head visually-hidden" : "head" },
@@ -341,6 +401,7 @@ element("me-form").onsubmit = (event) => {
 };
 element("messages").onscroll = ({ target }) => {
   atEnd = target.scrollHeight - target.scrollTop - target.clientHeight < 80;
+  if (target.scrollTop < OLDER_FROM_PX) loadOlder();
 };
 new ResizeObserver(stayAtEnd).observe(element("messages"));
 window.onpopstate = () => openRoom(roomInAddress());

@@ -174,6 +174,61 @@ newestOnly("in Chromium the page looks as it should, wide and narrow, light and 
   assert.deepEqual(wrong, []);
 });
 
+newestOnly("in Chromium what was written yesterday is there for who scrolls up", async () => {
+  await mkdir(PICTURES, { recursive: true });
+  const room = channelName().slice("room:".length);
+  const people = ["bruno", "chiara", "dmitri"];
+  const day = (back, hour) => { const time = new Date(); time.setDate(time.getDate() - back); time.setHours(hour, 0, 0, 0); return time.getTime(); };
+  const at = (n) => (n < 65 ? day(2, 12) : day(1, 0)) + n * 60_000; // the older half is older than what a room keeps at hand
+  const before = Array.from({ length: 130 }, (_, n) => ({
+    id: `past-${n}`, type: "message", user_id: people[Math.floor(n / 3) % 3], data: JSON.stringify({ text: `message ${n}` }),
+    ts: new Date(at(n)).toISOString(),
+  }));
+  const { results } = await operate("POST", "/events/import", { runs: [{ channel: `room:${room}`, epoch: "yesterday1", first_seq: 1, events: before }] });
+  assert.deepEqual(results, [{ imported: 130, duplicates: 0 }]);
+  const wrong = await inBrowser(async ({ open }) => {
+    const page = await openChat(open, "alice", room);
+    const past = (from, to = 129) => Array.from({ length: to - from + 1 }, (_, n) => `message ${from + n}`);
+    await until(async () => (await texts(page)).length >= 50, "the newest of before");
+    assert.deepEqual((await texts(page)).slice(-50), past(80));
+    await say(page, "Good morning");
+    await until(async () => (await texts(page)).at(-1) === "Good morning", "today's first message");
+
+    await page.hover("#messages");
+    for (let shown = await page.$$eval(".message", (nodes) => nodes.length); shown < 131;) {
+      // Whoever reads keeps his place while older messages come in above.
+      const moved = await page.evaluate(async () => {
+        const list = document.getElementById("messages");
+        const first = [...list.querySelectorAll(".message")][3];
+        const count = list.querySelectorAll(".message").length;
+        list.scrollTop = 0;
+        const at = first.getBoundingClientRect().top;
+        while (list.querySelectorAll(".message").length === count) await new Promise((done) => requestAnimationFrame(done));
+        return Math.abs(first.getBoundingClientRect().top - at);
+      });
+      assert.ok(moved < 2, `what was read moved by ${moved} px`);
+      shown = await page.$$eval(".message", (nodes) => nodes.length);
+    }
+    assert.deepEqual(await texts(page), [...past(0), "Good morning"]);
+    assert.equal((await page.$$(".older")).length, 0);
+    const days = await page.$$eval(".line", (nodes) => nodes.map((node) => node.textContent));
+    assert.ok(days.includes("Yesterday") && days.at(-1) === "Today", `${days}`);
+    await publishOverHttp(`room:${room}`, { text: "Anybody there?" }); // one who reads above stays there
+    await until(async () => (await texts(page)).at(-1) === "Anybody there?", "another message");
+    assert.ok(await page.$eval("#messages", (list) => list.scrollTop) < 5000 && !(await page.$eval("#messages", (list) => list.scrollHeight - list.scrollTop - list.clientHeight < 80)));
+    for (const [width, height, name] of [[1280, 800, "desktop"], [390, 844, "phone"]]) {
+      await page.setViewport({ width, height });
+      await page.$$eval(".line", (nodes) => nodes.at(-1).scrollIntoView({ block: "center" }));
+      await page.screenshot({ path: `${PICTURES}chat-yesterday-${name}.png` });
+    }
+    // A second look at the room has only its newest page, and the rest again on demand.
+    await page.reload({ waitUntil: "load" });
+    await until(async () => (await texts(page)).at(-1) === "Anybody there?", "the newest");
+    assert.ok((await texts(page)).length < 131);
+  });
+  assert.deepEqual(wrong, []);
+});
+
 // ---------------------------------------------------------------- EventSource
 
 // The page collects what its EventSource tells.
