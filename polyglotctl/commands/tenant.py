@@ -1,5 +1,6 @@
 """`polyglotctl tenant`: the apps that this server serves."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -7,6 +8,8 @@ import typer
 from polyglotctl.api_path import segment
 from polyglotctl.options import AppCommand, AppId, OutputOption, Yes, confirm
 from polyglotctl.session import Session
+
+LOOK_EVERY_S = 0.5
 
 app = typer.Typer(name="tenant", help="Apps: the customers of this server.", no_args_is_help=True)
 Name = Annotated[str | None, typer.Option("--name", help="A name for people.", show_default=False)]
@@ -76,9 +79,17 @@ def resume(app_id: AppId, output: OutputOption = None) -> None:
 
 
 @app.command("delete", cls=AppCommand, epilog="Example: polyglotctl tenant delete chat-app --yes")
-def delete(app_id: AppId, yes: Yes = False, output: OutputOption = None) -> None:
+def delete(
+    app_id: AppId,
+    wait: Annotated[bool, typer.Option("--wait", help="Until nothing of it is left in log and stores.")] = False,
+    yes: Yes = False,
+    output: OutputOption = None,
+) -> None:
     """Delete an app with its keys, secrets and history. This can't be undone."""
     session = Session(output)
     confirm(f"Delete {app_id} with its keys, secrets and history? This can't be undone.", yes=yes)
-    session.call("DELETE", f"/admin/apps/{segment(app_id)}")
+    with session.http() as client:
+        client.call("DELETE", f"/admin/apps/{segment(app_id)}")
+        while wait and any(one["app_id"] == app_id for one in client.call("GET", "/admin/erasures")["apps"]):
+            time.sleep(LOOK_EVERY_S)
     session.show({"app_id": app_id, "deleted": True})

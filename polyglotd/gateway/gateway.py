@@ -55,6 +55,7 @@ from polyglotd.gateway.requests import (
     ChannelInfo,
     ChannelPage,
     ConnectRequest,
+    DeletedApp,
     ErasureProgress,
     GatewayCounters,
     Health,
@@ -99,6 +100,7 @@ class Gateway:
     ) -> None:
         self._plane = plane
         self._log = log
+        self._registry = registry
         self._settings = settings
         self._active = active = ActiveApps()
         revocations = Revocations(ttl_max_s=settings.token_ttl_max_s, leeway_s=settings.clock_leeway_s)
@@ -372,6 +374,19 @@ class Gateway:
         """The newest."""
         check_app_wide(caller, "admin:app")
         return self._erasing.newest(caller.app.app_id, limit)
+
+    async def deleted_apps(self) -> Sequence[DeletedApp]:
+        """For operators: deleted apps of which something is left, and where. Raises `Unavailable`."""
+        in_stores = set(await self._registry.deleted_apps())
+        in_log = set(self._log.forgetting())
+        return [
+            DeletedApp(
+                app_id,
+                log=app_id not in in_log and (app_id not in in_stores or self._housekeeping.has_forgotten(app_id)),
+                stores=app_id not in in_stores,
+            )
+            for app_id in sorted(in_stores | in_log)
+        ]
 
     # --- connections without a socket ---
 

@@ -43,6 +43,10 @@ class Housekeeping:
             nursery.start_soon(self._forget_deleted_apps)
             nursery.start_soon(self._forget_idle_heads)
 
+    def has_forgotten(self, app_id: str) -> bool:
+        """Whether the log was told, by this process, that the app is gone."""
+        return app_id in self._forgotten
+
     async def _forget_deleted_apps(self) -> None:
         while True:
             try:

@@ -67,6 +67,15 @@ class ErasureProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletedApp:
+    """An app that was deleted and of which something is left; where nothing is."""
+
+    app_id: str
+    log: bool
+    stores: bool  # then its id is free
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryPage:
     """`more`: others that match lie beyond in the direction asked for."""
 

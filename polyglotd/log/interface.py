@@ -5,7 +5,7 @@ A position is a byte offset in the log's whole life, counted over all segments; 
 twice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -311,8 +311,8 @@ class EventLog(LogAppender, Protocol):
         """Nobody has an event any more that this erasure would have to hide. Does nothing while segments may, and
         where there is no such erasure."""
 
-    def forgetting(self, app_id: str) -> bool:
-        """Whether segments may still hold events from before an `AppForgotten` of this app."""
+    def forgetting(self) -> Collection[str]:
+        """Apps of which segments may still hold events from before an `AppForgotten`."""
 
     def shown(self, event: Event) -> Event:
         """The event as people may see it, wherever it was read: its tombstone where an erasure covers it."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from google_crc32c import value as crc32c
 
-from polyglotd.log.interface import ErasureState, LogFault
+from polyglotd.log.interface import ErasureState, LogFault, PresenceChanged
 from polyglotd.log.record import (
     EVENT,
     EVENT_HEAD,
@@ -25,9 +25,11 @@ from polyglotd.log.record import (
     FRAME,
     FRAME_BYTES,
     KEY_OFFSET,
+    PRESENCE,
     WAS_ERASED,
     BadRecord,
     check_record,
+    decode_record,
     encode_blank,
     encode_tombstone,
     split_key,
@@ -216,6 +218,8 @@ class _Matcher:
     def replacement(self, offset: int, end: int) -> bytes | None:
         """What is to stand in the place of the record at offset..end; None where it may stay."""
         buffer = self._buffer
+        if buffer[offset + _KIND_OFFSET] == PRESENCE:
+            return self._blank_presence(offset, end)
         if end - offset < EVENT_HEAD_BYTES or buffer[offset + _KIND_OFFSET] != EVENT:
             return None
         head = EVENT_HEAD.unpack_from(buffer, offset)
@@ -238,6 +242,15 @@ class _Matcher:
         if not (of_user or of_range) or not _is_whole(buffer, offset, end):
             return None
         return encode_tombstone(buffer, offset, keep_user=not of_user)  # type: ignore[arg-type]
+
+    def _blank_presence(self, offset: int, end: int) -> bytes | None:
+        """Who came and went in a forgotten app."""
+        if not self._work.apps or not _is_whole(self._buffer, offset, end):
+            return None
+        record = decode_record(self._buffer, offset, end)  # type: ignore[arg-type]
+        if not isinstance(record, PresenceChanged) or self._first + end > self._work.apps.get(record.app_id, 0):
+            return None
+        return encode_blank(offset, end)
 
     def _of_channel(self, key: bytes) -> _OfChannel | None:
         try:

@@ -5,7 +5,7 @@ heads and tails. Everything that is not async runs on the trio thread and blocks
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -219,8 +219,8 @@ class SegmentLog:
     def settle(self, erasure_id: str) -> None:
         self._table.erasures.settle(erasure_id, self._clock())
 
-    def forgetting(self, app_id: str) -> bool:
-        return app_id in self._table.erasures.apps
+    def forgetting(self) -> Collection[str]:
+        return set(self._table.erasures.apps)
 
     def shown(self, event: Event) -> Event:
         return self._table.erasures.shown(event)

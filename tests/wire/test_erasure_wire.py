@@ -205,6 +205,8 @@ async def test_nothing_of_a_deleted_app_is_left_in_any_file(tmp_path: Path) -> N
                 await operator.publish(gone, f"room:secret-room-{n}", {"text": f"secret-{n}"})
             await operator.publish(kept, "room:lobby", {"text": "stays"})
             await operator.ask("DELETE", "/admin/apps/gone-app")
+            left_of = (await operator.ask("GET", "/admin/erasures"))["apps"]
+            assert [one["app_id"] for one in left_of] == ["gone-app"]
             daemon.restart()  # whatever was under way
 
             def left() -> list[str]:
@@ -212,6 +214,32 @@ async def test_nothing_of_a_deleted_app_is_left_in_any_file(tmp_path: Path) -> N
                 return server.files_with("secret-room-") + server.files_with('"secret-')
 
             with trio.fail_after(60):
-                while left():
+                while left() or (await operator.ask("GET", "/admin/erasures"))["apps"]:
                     await trio.sleep(0.2)
+            await operator.create("gone-app")  # its id is free
             assert [e["data"] for e in (await operator.history(kept, "room:lobby"))["events"]] == [{"text": "stays"}]
+
+
+async def test_what_waits_for_an_endpoint_that_is_down_is_erased_there_too() -> None:
+    env = {"POLYGLOTD_WEBHOOKS__ALLOW_PRIVATE": "127.0.0.0/8"}
+    with daemon_process(dev=False, env=env) as daemon:
+        async with Operator(daemon) as operator:
+            tenant = await operator.create("hooked-app")
+            await operator.ask("POST", "/admin/apps/hooked-app/webhooks", {"url": "http://127.0.0.1:1/"})
+            secret = await operator.publish(tenant, "room:a", {"text": "secret-one"})
+            await operator.publish(tenant, "room:a", {"text": "kept-one"})
+            server = Server(daemon)
+            with trio.fail_after(30):
+                while not {"webhooks.db", "webhooks.db-wal"} & set(server.files_with("secret-one")):
+                    await trio.sleep(0.05)
+            path = f"{tenant.url}/channels/room:a/events/{secret['id']}"
+            answer = await operator.http.delete(path, headers=tenant.by_key)
+            erasure = answer.json()["erasure_id"]
+            with trio.fail_after(30):
+                while not (await operator.http.get(f"{tenant.url}/erasures/{erasure}", headers=tenant.by_key)).json()[
+                    "done"
+                ]:
+                    await trio.sleep(0.05)
+                while server.files_with("secret-one"):
+                    await trio.sleep(0.05)
+            assert server.files_with("kept-one")

@@ -11,7 +11,10 @@ from polyglotd.gateway.http.admin_shapes import (
     AppPatch,
     AppView,
     CreatedApp,
+    DeletedAppList,
+    DeletedAppView,
     NewAppBody,
+    ReachedOfApp,
     app_view,
     key_with_secret,
     secret_with_material,
@@ -48,6 +51,14 @@ async def create(edge: Edge, call: Call) -> Answer:
         signing_secret=secret_with_material(secret, shown_secret),
     )
     return json_answer(created, 201)
+
+
+async def list_deleted(edge: Edge, call: Call) -> Answer:
+    await require_operator(edge, call)
+    call.query()
+    found = await edge.gateway.deleted_apps()
+    views = [DeletedAppView(app_id=one.app_id, reached=ReachedOfApp(log=one.log, stores=one.stores)) for one in found]
+    return json_answer(DeletedAppList(apps=views))
 
 
 async def list_apps(edge: Edge, call: Call) -> Answer:
@@ -120,6 +131,7 @@ ROUTES = [
         errors=(409, 415, 422),
     ),
     _row("GET", "/admin/apps", list_apps, "List apps", params=_PAGE, answer=AppList, errors=(422,)),
+    _row("GET", "/admin/erasures", list_deleted, "Deleted apps of which something is left", answer=DeletedAppList),
     _row("GET", "/admin/apps/{app}", show, "Show an app", answer=AppView, errors=(404, 422)),
     _row(
         "PATCH",

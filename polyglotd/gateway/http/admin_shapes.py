@@ -45,6 +45,24 @@ class AppList(ToClient):
     cursor: str | None
 
 
+class ReachedOfApp(ToClient):
+    """Where nothing of the app is left. `stores`: then its id is free."""
+
+    log: bool
+    stores: bool
+
+
+class DeletedAppView(ToClient):
+    app_id: str
+    reached: ReachedOfApp
+
+
+class DeletedAppList(ToClient):
+    """Deleted apps of which something is left."""
+
+    apps: list[DeletedAppView]
+
+
 class NewKeyBody(FromClient):
     name: str = ""
     scopes: list[KeyScope] | None = None

@@ -14,6 +14,7 @@ from polyglotd.log.interface import Erasure
 from polyglotd.model import now_us
 from polyglotd.store.sqlite import webhook_items as items
 from polyglotd.store.sqlite import webhook_messages as messages
+from polyglotd.store.sqlite.empty_wal import EmptyWal
 from polyglotd.store.sqlite.files import WEBHOOKS, migrate
 from polyglotd.store.sqlite.group_commit import GroupCommit
 from polyglotd.store.sqlite.read_pool import ReadPool
@@ -40,11 +41,15 @@ class SqliteWebhookQueue:
         self._clock = clock
         self._app_bytes_max = app_bytes_max
         self._writer = GroupCommit(path, on_rollback=lambda: None)
+        self._emptying = EmptyWal(path)
         self._pool = ReadPool(path, connections_max=READERS_MAX)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The writer, until cancelled. `open_sqlite_webhooks` runs it."""
-        await self._writer.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._emptying.run)
+            await nursery.start(self._writer.run)
+            task_status.started()
 
     def close(self) -> None:
         self._writer.close()
@@ -61,6 +66,8 @@ class SqliteWebhookQueue:
     async def append(self, log_id: str, end: int, batch: Appended) -> None:
         now = self._clock()
         await self._writer.do(lambda c: items.append(c, log_id, end, batch, now, self._app_bytes_max))
+        if batch.erasures or batch.forgotten:
+            self._emptying.ask()
 
     # --- to the endpoints ---
 
@@ -126,10 +133,13 @@ class SqliteWebhookQueue:
     # --- erasure ---
 
     async def erase(self, erasure: Erasure) -> int:
-        return await self._writer.do(lambda c: items.erase(c, erasure))
+        erased = await self._writer.do(lambda c: items.erase(c, erasure))
+        self._emptying.ask()
+        return erased
 
     async def forget_app(self, app_id: str) -> None:
         await self._writer.do(lambda c: items.forget_app(c, app_id))
+        self._emptying.ask()
 
 
 @asynccontextmanager

@@ -106,8 +106,8 @@ class MemoryLog:
     def settle(self, erasure_id: str) -> None:
         self.asked.settle(erasure_id, 1)
 
-    def forgetting(self, app_id: str) -> bool:
-        return app_id in self.asked.apps
+    def forgetting(self) -> Collection[str]:
+        return set(self.asked.apps)
 
     def shown(self, event: Event) -> Event:
         return self.asked.shown(event)

@@ -272,7 +272,7 @@ class SegmentLogMachine(RuleBasedStateMachine):
         self.highest = self.log.end
         self.heads = {key: head for key, head in self.heads.items() if key[0] != app_id}
         self.forgotten = {key: head for key, head in self.forgotten.items() if key[0] != app_id}
-        self.rewritten(lambda: not self.log.forgetting(app_id))
+        self.rewritten(lambda: app_id not in self.log.forgetting())
         gone = {index for index, (r, _) in enumerate(self.records) if isinstance(r, Event) and r.app_id == app_id}
         self.read -= sum(index < self.read for index in gone)
         self.records = [record for index, record in enumerate(self.records) if index not in gone]
