@@ -51,6 +51,7 @@ def move_databases(settings: Settings, directory: Path, tell: Callable[[str], No
         registry=directory / "registry.db",
         events=directory / "events.db",
         webhooks=directory / "webhooks.db",
+        rollups=directory / "rollups.db",
     )
     with locked_data_directory(directory, ("gateway", "processor")):
         return move(source, settings.store.url, tell)

@@ -125,3 +125,36 @@ WEBHOOK_TABLES = (
     ),
     Moved("SELECT log_id, position FROM cursors", "INSERT INTO polyglot.webhook_cursors VALUES (%s, %s)"),
 )
+
+ROLLUP_TABLES = (
+    Moved(
+        "SELECT a.app_id, r.level, r.ts * 1000000, r.events, r.bytes, r.deliveries, r.connections_peak, "
+        "r.latency ->> '$[0]', r.latency -> '$[1]', r.publishers, r.unique_users, r.users "
+        "FROM app_rollups AS r JOIN apps AS a USING (app_no)",
+        "INSERT INTO polyglot.app_rollups (app_id, level, ts, events, bytes, deliveries, connections_peak, "
+        "latency_sum_us, latency, publishers, unique_users, users) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s, %s, %s)",
+        (2,),
+    ),
+    Moved(
+        "SELECT a.app_id, c.channel, r.level, r.ts * 1000000, r.events, r.bytes, r.publishers, r.unique_users, "
+        "r.users FROM channel_rollups AS r JOIN channels AS c USING (channel_no) JOIN apps AS a USING (app_no)",
+        "INSERT INTO polyglot.channel_rollups (app_id, channel, level, ts, events, bytes, publishers, unique_users, "
+        "users) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (3,),
+    ),
+    Moved(
+        "SELECT a.app_id, n.level, n.ts * 1000000, n.channels FROM channel_counts AS n JOIN apps AS a USING (app_no)",
+        "INSERT INTO polyglot.channel_rollup_counts (app_id, level, ts, channels) VALUES (%s, %s, %s, %s)",
+        (2,),
+    ),
+    Moved("SELECT app_id FROM forgotten", "INSERT INTO polyglot.rollups_forgotten VALUES (%s)"),
+    Moved(
+        "SELECT log_id, batch_end, at_us, why, record FROM set_aside ORDER BY set_aside_no",
+        "INSERT INTO polyglot.rollups_set_aside (log_id, batch_end, at, why, record) VALUES (%s, %s, %s, %s, %s)",
+        (2,),
+    ),
+    Moved(
+        "SELECT log_id, position, newest_us FROM cursors", "INSERT INTO polyglot.rollup_cursors VALUES (%s, %s, %s)"
+    ),
+)

@@ -1,5 +1,5 @@
 """Move what a data directory's SQLite databases hold into a PostgreSQL database: registry, events, usage, cursors,
-the webhooks' queue.
+the webhooks' queue, analytics.
 
 Called by `upkeep` for `polyglotd migrate --from`, while no daemon runs on the directory. Events go in steps of a
 transaction each, which also keeps how far they came: a move that was interrupted goes on there. All the rest follows
@@ -19,7 +19,7 @@ import psycopg
 
 from polyglotd.model import Event, Unavailable
 from polyglotd.store.interface import StoreFault
-from polyglotd.store.moved_tables import REGISTRY_TABLES, STORE_TABLES, WEBHOOK_TABLES, Moved
+from polyglotd.store.moved_tables import REGISTRY_TABLES, ROLLUP_TABLES, STORE_TABLES, WEBHOOK_TABLES, Moved
 from polyglotd.store.postgres.faults import translate
 from polyglotd.store.postgres.partitions import make_weeks, week_of
 from polyglotd.store.postgres.pool import Connection, Micros, connect, where
@@ -43,6 +43,7 @@ class Source:
     registry: Path
     events: Path
     webhooks: Path
+    rollups: Path
 
 
 def refuse_unfinished(connection: Connection) -> None:
@@ -85,11 +86,13 @@ def move(source: Source, url: str, tell: Tell) -> str:
             _refuse_erasures(events, source.events)
             _Events(target, events, schema, name, tell).move()
         webhooks = opened.enter_context(_reading(source.webhooks, files.WEBHOOKS))
+        rollups = opened.enter_context(_reading(source.rollups, files.ROLLUPS))
         registry = opened.enter_context(_reading(source.registry, files.REGISTRY))
         with target.transaction():
             for database, tables in (
                 (registry, REGISTRY_TABLES),
                 (webhooks, WEBHOOK_TABLES),
+                (rollups, ROLLUP_TABLES),
                 (events, STORE_TABLES),
             ):
                 if database is not None:
@@ -211,8 +214,8 @@ class _Events:
                 )
                 self._target.execute(
                     "INSERT INTO polyglot.stored AS s SELECT app_id, sum(events), sum(bytes) "
-                    "FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS c (app_id, events, bytes) GROUP BY app_id "
-                    "ON CONFLICT (app_id) DO UPDATE "
+                    "FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS c (app_id, events, bytes) "
+                    "GROUP BY app_id ON CONFLICT (app_id) DO UPDATE "
                     "SET events = s.events + excluded.events, bytes = s.bytes + excluded.bytes",
                     (
                         [app_id for app_id, _ in rows.counts],

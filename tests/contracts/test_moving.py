@@ -16,7 +16,10 @@ from contracts.test_webhook_queue import item, message
 
 from polyglotd.log.interface import AppForgotten, Meter
 from polyglotd.model import EndpointPatch, Event, LimitsPatch, PolicyOverride, Revocation
+from polyglotd.model.latency import Latency
+from polyglotd.processor.rollups import deltas_of
 from polyglotd.store import moving
+from polyglotd.store.analytics import LEVELS, Rollups, RollupSettings
 from polyglotd.store.interface import EventStore, HistoryQuery, SetAside, StoreFault
 from polyglotd.store.moving import Source, move
 from polyglotd.store.webhooks import Appended, PresentStep, Try
@@ -38,7 +41,8 @@ def source(tmp_path: Path) -> SqliteMake:
 
 
 def databases(directory: Path) -> Source:
-    return Source(directory, directory / "registry0.db", directory / "events0.db", directory / "webhooks0.db")
+    names = ("registry0.db", "events0.db", "webhooks0.db", "rollups0.db")
+    return Source(directory, *(directory / name for name in names))
 
 
 async def fill_events(make: Make, count: int) -> list[Event]:
@@ -169,6 +173,29 @@ async def test_the_webhooks_queue_is_the_same_after_a_move(
         )
         await queue.append(LOG, 80, Appended(items=[item(8)]))
         assert (await queue.items("chat", 7, 99, 1 << 20))[0].n == 8
+
+
+async def test_analytics_are_the_same_after_a_move(source: SqliteMake, target: PostgresMake, tmp_path: Path) -> None:
+    async def rows(rollups: Rollups) -> list[object]:
+        found: list[object] = [await rollups.progress(LOG)]
+        for level in LEVELS:
+            found.append(await rollups.app_rows("chat", level, 0, 1 << 40))
+            found.append(await rollups.channel_rows("chat", "room:a", level, 0, 1 << 40))
+        return found
+
+    meter = Meter("chat", NOW, 5, 50, 70, 9, Latency(123, {7: 4, 9: 1}))
+    log = [event(seq, "room:a", "chat", user_id=f"user{seq}") for seq in range(1, 300)]
+    settings = RollupSettings()
+    async with source.open_registry(), source.open_rollups(settings) as rollups:
+        await rollups.add(LOG, deltas_of([*log, meter], dict.fromkeys(LEVELS, 0)), 77)
+        had = await rows(rollups)
+    assert all(had)
+    await moved(tmp_path, target)
+    async with target.open_rollups(settings) as rollups:
+        assert await rows(rollups) == had
+        await rollups.add(LOG, deltas_of([meter], dict.fromkeys(LEVELS, 0)), 99)
+        (day,) = await rollups.app_rows("chat", LEVELS[-1], 0, 1 << 40)
+        assert (day.events, day.deliveries, day.latency.sum_us) == (299 + 10, 140, 246)
 
 
 async def test_a_move_that_was_interrupted_goes_on_where_it_was(
