@@ -30,7 +30,7 @@ from polyglotd.model import Unavailable
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 256 << 10  # read at once; larger where one record is
+CHUNK_BYTES = 1 << 20  # read at once; larger where one record is
 POLL_S = 0.025  # how often a reader in another process looks at the mark
 REWRITES_POLL_S = 0.005  # how often it looks whether a round of rewriting, some ms long, is over
 REPLACED_POLLS = 40  # once a second it looks whether the mark is still the same file

@@ -16,8 +16,8 @@ from polyglotd.model import Event
 from polyglotd.processor.event_counts import EventCounts
 
 CACHE_BYTES_MAX = 4 << 20  # of the log; as objects some times that
-READ_RECORDS_MAX = 1000  # at once
-CHUNK_BYTES = 256 << 10  # about as much as one read brings: a read that began so near is waited for
+READ_RECORDS_MAX = 4000  # at once
+CHUNK_BYTES = 1 << 20  # about as much as one read brings: a read that began so near is waited for
 
 
 class Source(LogReader, Protocol):

@@ -11,14 +11,14 @@ from typing import Protocol
 
 import trio
 
-from polyglotd.log.interface import LogReader, ReadBatch, ReadRecord
+from polyglotd.log.interface import LogFault, LogReader, ReadBatch, ReadRecord
 from polyglotd.model import Event, Unavailable, now_us
 from polyglotd.processor.stage import StageStats
 from polyglotd.store.interface import RecordRefused, SetAside, StoreFault
 
 logger = logging.getLogger(__name__)
 
-BATCH_RECORDS_MAX = 1000  # and what the reader reads at once: a stage holds some MiB, or one large event
+BATCH_RECORDS_MAX = 4000  # and what the reader reads at once: a stage holds some MiB, or one large event
 WRITE_DEADLINE_S = 30.0
 GATHER_S, GATHER_BYTES = 0.05, 256 << 10  # a transaction costs as much as some hundred events: few come with many
 RETRY_S = 1.0
@@ -73,19 +73,48 @@ class LogStage:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled, which is safe at any await. Raises `LogFault`."""
         task_status.started()
+        ahead: ReadBatch | LogFault | None = None
         while True:
-            batch = await self._reader.next_batch(BATCH_RECORDS_MAX)  # no deadline: idle is no fault
+            batch = ahead or await self._reader.next_batch(BATCH_RECORDS_MAX)  # no deadline: idle is no fault
+            if isinstance(batch, LogFault):
+                raise batch
             self._has_batch = True
-            # While the store is lost one batch waits here; the rest waits in the log, which has a bound.
+            # While the store is lost one batch waits here, or two; the rest waits in the log, which has a bound.
             self._oldest_us = next((r.ts_us for r in batch.records if isinstance(r, Event)), None)
-            if await self._written(batch.records, batch.end) is not None:
-                await self._one_by_one(batch)
-            self._has_batch = False
+            ahead = None
+            if self._much_waits():
+                ahead = await self._do_and_read_on(batch)
+            else:
+                await self._do(batch)
+            self._has_batch = ahead is not None  # what was read ahead is not done
             self._oldest_us = None
             self.stats.batches_total += 1
             await self._commit(batch.end)
-            if self._reader.end - self._reader.position < GATHER_BYTES:
+            if ahead is None and not self._much_waits():
                 await trio.sleep(GATHER_S)
+
+    def _much_waits(self) -> bool:
+        return self._reader.end - self._reader.position >= GATHER_BYTES
+
+    async def _do(self, batch: ReadBatch) -> None:
+        if await self._written(batch.records, batch.end) is not None:
+            await self._divide(batch.records, batch.ends)
+
+    async def _do_and_read_on(self, batch: ReadBatch) -> ReadBatch | LogFault | None:
+        """What comes next, read while the store, often in another process, takes this batch."""
+        ahead: ReadBatch | LogFault | None = None
+
+        async def read() -> None:
+            nonlocal ahead
+            try:
+                ahead = await self._reader.next_batch(BATCH_RECORDS_MAX)
+            except LogFault as fault:
+                ahead = fault  # once this batch is done: it is good
+
+        async with trio.open_nursery() as reading:
+            reading.start_soon(read)
+            await self._do(batch)
+        return ahead
 
     @property
     def position(self) -> int:
@@ -127,20 +156,29 @@ class LogStage:
             self.stats.failures_total += 1
             await trio.sleep(RETRY_S)
 
-    async def _one_by_one(self, batch: ReadBatch) -> None:
-        """A record that can't be taken must not stop those behind it: it goes into a table of its own."""
-        for record, end in zip(batch.records, batch.ends, strict=True):
-            why = await self._written([record], end)
-            if why is None:
+    async def _divide(self, records: Sequence[ReadRecord], ends: Sequence[int]) -> None:
+        """A record that can't be taken must not stop those around it: it goes into a table of its own. It is found by
+        halves."""
+        middle = len(records) // 2
+        for part in (slice(middle), slice(middle, None)):
+            if not records[part]:
                 continue
-            logger.error(
-                "a record of the log can't be taken by stage %s and is set aside: %s",
-                self.name,
-                why,
-                extra={"log": self._log_id, "position": end, "app_id": getattr(record, "app_id", None)},
-            )
-            self.stats.set_aside_total += 1
-            await self._written([], end, [SetAside(record, why)])
+            end = ends[part][-1]
+            why = await self._written(records[part], end)
+            if why is not None and len(records[part]) > 1:
+                await self._divide(records[part], ends[part])
+            elif why is not None:
+                await self._put_aside(records[part][0], end, why)
+
+    async def _put_aside(self, record: ReadRecord, end: int, why: str) -> None:
+        logger.error(
+            "a record of the log can't be taken by stage %s and is set aside: %s",
+            self.name,
+            why,
+            extra={"log": self._log_id, "position": end, "app_id": getattr(record, "app_id", None)},
+        )
+        self.stats.set_aside_total += 1
+        await self._written([], end, [SetAside(record, why)])
 
     async def _commit(self, position: int) -> None:
         try:
