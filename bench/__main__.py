@@ -10,7 +10,7 @@ import time
 
 from bench.machine import describe
 
-BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "driver")
+BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "ingest", "driver")
 
 
 def main() -> int:
@@ -19,6 +19,10 @@ def main() -> int:
         from bench import driver
 
         return driver.main(sys.argv[2:])
+    if sys.argv[1:2] == ["ingest"] and len(sys.argv) > 2:
+        from bench import ingest
+
+        return ingest.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--all", action="store_true", help="long runs")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all where none")

@@ -7,17 +7,18 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from store_servers import POSTGRES, Unprivileged, install_of, start_arguments, wait_for
+from store_servers import FORGETFUL, POSTGRES, Unprivileged, install_of, start_arguments, wait_for
 
 
 class OwnPostgres:
     """Of the newest version. Its data outlives `stop` and `start`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, options: Sequence[str] = FORGETFUL) -> None:
+        self._options = options
         self.directory = directory
         self.url = f"postgresql://postgres@/postgres?host={directory}"
         self._run = Unprivileged(install_of(POSTGRES[-1]), directory)
@@ -30,8 +31,15 @@ class OwnPostgres:
         )  # fmt: skip
 
     def start(self) -> None:
-        self._process = self._run.popen([*self._run.tool("postgres"), *start_arguments(self.directory)])
+        self._process = self._run.popen(
+            [*self._run.tool("postgres"), *start_arguments(self.directory, self._options)]
+        )
         wait_for(self.url, self._process)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> None:
         """SIGINT: connections are ended, then it is. SIGQUIT: as a crash."""
@@ -41,11 +49,11 @@ class OwnPostgres:
 
 
 @contextmanager
-def own_postgres() -> Iterator[OwnPostgres]:
+def own_postgres(options: Sequence[str] = FORGETFUL) -> Iterator[OwnPostgres]:
     """A started one, gone afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="plg-own-"))
     directory.chmod(0o755)
-    server = OwnPostgres(directory)
+    server = OwnPostgres(directory, options)
     try:
         server.start()
         yield server

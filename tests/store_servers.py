@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,12 +123,14 @@ def _start_postgres(own: Path, name: str) -> "tuple[subprocess.Popen[bytes], str
     return process, url
 
 
-def start_arguments(own: Path) -> list[str]:
-    """Of a server whose data and socket are in `own`, and that need not survive the machine."""
-    options = (
-        "listen_addresses=", "fsync=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=100",
-        "autovacuum=off", "max_wal_size=512MB", "log_min_messages=fatal",
-    )  # fmt: skip
+FORGETFUL = (
+    "listen_addresses=", "fsync=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=100",
+    "autovacuum=off", "max_wal_size=512MB", "log_min_messages=fatal",
+)  # fmt: skip
+
+
+def start_arguments(own: Path, options: Sequence[str] = FORGETFUL) -> list[str]:
+    """Of a server whose data and socket are in `own`, and that as a rule need not survive the machine."""
     return ["-D", str(own / "data"), "-k", str(own), *(word for option in options for word in ("-c", option))]
 
 
