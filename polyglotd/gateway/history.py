@@ -34,12 +34,16 @@ class History:
         topic = self._topics.find(entry.app.app_id, channel)
         if policy.durability == "memory":
             return await self._of_window(topic, request)
-        if topic is not None and _is_unfiltered(request):
+        if topic is not None:
+            limit = request.limit if _is_unfiltered(request) else 1  # then where the channel stands is all we want
             window = await self._port.read_window(
-                topic.topic, after=request.after, before=request.before, limit=request.limit, bytes_max=BYTES_MAX
+                topic.topic, after=request.after, before=request.before, limit=limit, bytes_max=BYTES_MAX
             )
-            if _is_whole(window, request):
+            if _is_unfiltered(request) and _is_whole(window, request):
                 return HistoryPage(window.epoch, window.seq, window.events, window.more)
+            # Of its newest events the log is told a moment after members have them.
+            if request.before is None or request.before > topic.seq + 1:
+                await self._topics.heard(topic, window.seq)
         return await self._of_past(entry.app.app_id, channel, topic, request)
 
     async def _of_window(self, topic: Topic | None, request: HistoryRequest) -> HistoryPage:

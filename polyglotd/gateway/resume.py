@@ -44,6 +44,7 @@ class Resume:
         topic = self._topics.by_id(record.topic)
         if topic is None or topic.policy.durability == "memory":
             return []
+        await self._topics.heard(topic, record.until)  # what a busy channel's window let go at once
         page = await self._past.page(
             HistoryQuery(
                 app_id=topic.app_id,

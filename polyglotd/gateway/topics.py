@@ -37,6 +37,8 @@ from polyglotd.plane.interface import (
 )
 
 ACQUIRE_DEADLINE_S = 9.0  # an opening, and perhaps a closing before it
+HEARD_WITHIN_S = 1.0
+HEARD_LOOK_S = 0.005
 BEGIN_TRIES_MAX = 3  # where policy or head move while the window is read
 
 
@@ -157,6 +159,14 @@ class Topics:
         if topic is not None:
             topic.seq = record.last_seq
         return topic
+
+    async def heard(self, topic: Topic, seq: int) -> None:
+        """Return when it was heard that the topic's events were published up to this seq, so that the log knows where
+        they are. The plane says it within some 50 ms; who has waited for a second goes on without."""
+        epoch = topic.epoch
+        with trio.move_on_after(HEARD_WITHIN_S):
+            while topic.seq < seq and topic.epoch == epoch:
+                await trio.sleep(HEARD_LOOK_S)
 
     async def _open(self, entry: Entry, channel: str) -> Topic:
         app_id = entry.app.app_id

@@ -11,6 +11,7 @@ from daemon_process import DaemonProcess, daemon_process
 TELLING = {
     "test_bad_frames",
     "test_drain_wire",
+    "test_history_seams",
     "test_kill_9",
     "test_phoenix_js",
     "test_plane_under_test",

@@ -19,6 +19,7 @@ from polyglotd.plane.interface import (
     Left,
     NeedHistory,
     OpenTopic,
+    Published,
     RefuseJoin,
     TopicClosed,
 )
@@ -428,6 +429,20 @@ async def test_a_resume_beyond_the_window_gets_what_store_and_log_hold(autojump_
     assert ([e.seq for e in answer.events], answer.gone) == ([2, 3], False)
 
 
+async def test_a_resume_waits_for_what_the_log_is_told_a_moment_later(autojump_clock: MockClock, rig: Rig) -> None:
+    conn = await rig.connect()
+    sub = await rig.joined(conn)
+    opened = rig.plane.topic("room:lobby").opened
+    rig.plane.happen(NeedHistory(conn, sub, opened.topic, 0, 3, 100, 1 << 20))
+    await trio.sleep(0.05)
+    assert rig.plane.of(Backfill) == []
+    rig.log.heads["demo", "room:lobby"] = ChannelHead(opened.epoch, 4)
+    rig.log.events = [event(seq, epoch=opened.epoch) for seq in range(1, 5)]
+    rig.plane.happen(Published(opened.topic, 1, 4, 100, 4, 0))
+    await trio.sleep(0.1)
+    assert [e.seq for e in rig.plane.last(Backfill).events] == [1, 2, 3]
+
+
 async def test_a_resume_of_what_is_older_than_history_is_gone(autojump_clock: MockClock, rig: Rig) -> None:
     rig.log.heads["demo", "room:lobby"] = ChannelHead("e1", 4)
     day_ago = BEGUN_US - 86_401 * 1_000_000
@@ -449,7 +464,9 @@ async def test_a_resume_that_can_not_be_read_sends_the_member_to_join_again(
     sub = await rig.joined(conn)
     rig.log.heads["demo", "room:lobby"] = ChannelHead(rig.plane.last(OpenTopic).epoch, 4)
     rig.store.lost = True
-    rig.plane.happen(NeedHistory(conn, sub, rig.plane.topic("room:lobby").opened.topic, 0, 3, 100, 1 << 20))
+    topic = rig.plane.topic("room:lobby").opened.topic
+    rig.plane.happen(Published(topic, 1, 4, 100, 4, 0))
+    rig.plane.happen(NeedHistory(conn, sub, topic, 0, 3, 100, 1 << 20))
     await rig.settle()
     assert rig.plane.last(EndSubscription) == EndSubscription(conn, sub, "error")
     assert rig.plane.of(Backfill) == []
