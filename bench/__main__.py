@@ -10,7 +10,7 @@ import time
 
 from bench.machine import describe
 
-BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "ingest", "driver")
+BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "webhooks", "ingest", "driver")
 
 
 def main() -> int:

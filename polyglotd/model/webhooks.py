@@ -20,7 +20,7 @@ WEBHOOK_TYPES: tuple[WebhookType, ...] = get_args(WebhookType)
 OCCUPANCY_TYPES = frozenset[WebhookType](("channel.occupied", "channel.vacated"))
 MEMBER_TYPES = frozenset[WebhookType](("member.joined", "member.left"))
 
-_encode_str = msgspec.json.Encoder().encode
+_encode_str = _encode_any = msgspec.json.Encoder().encode
 
 
 class EndpointSecret(msgspec.Struct, frozen=True, array_like=True):
@@ -98,6 +98,24 @@ def channel_item(type_: WebhookType, app_id: str, channel: str, ts_us: int, user
         _encode_str(channel),
         b"" if user_id is None else b'"user_id":%b,' % _encode_str(user_id),
         format_ts(ts_us).encode(),
+    )
+
+
+def quota_item(app_id: str, quota: str, month: str, percent: int, limit: int, used: int, ts_us: int) -> bytes:
+    """Once a month, quota and percent, whatever is read again."""
+    return b'{"id":"%b","type":"quota.reached",%b' % (
+        item_id("quota.reached", app_id, quota, month, percent).encode(),
+        _encode_any(
+            {
+                "app_id": app_id,
+                "quota": quota,
+                "month": month,
+                "percent": percent,
+                "limit": limit,
+                "used": used,
+                "timestamp": format_ts(ts_us),
+            }
+        ).removeprefix(b"{"),
     )
 
 

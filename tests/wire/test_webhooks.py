@@ -161,6 +161,22 @@ async def test_many_events_come_in_batches_each_once_and_in_order(hooked: Daemon
         assert len(receiver.received) < 300
 
 
+async def test_an_endpoint_hears_once_that_a_quota_is_nearly_used_up_and_once_that_it_is(
+    hooked: DaemonProcess,
+) -> None:
+    async with Operator(hooked) as operator, open_receiver() as receiver:
+        tenant = await operator.create("hook-quota", quota={"events_per_month": 10})
+        await add(operator, tenant, receiver, types=["quota.reached"], channels=["post:*"])
+        for number in range(10):
+            await operator.publish(tenant, "room:a", number)
+        await receiver.wait_for(lambda r: sum(len(one.items) for one in r.received) >= 2)
+        items = [item for one in receiver.received for item in one.items]
+        assert [(item["type"], item["quota"], item["percent"], item["limit"]) for item in items] == [
+            ("quota.reached", "events-per-month", 80, 10), ("quota.reached", "events-per-month", 100, 10),
+        ]  # fmt: skip
+        assert len({item["id"] for item in items}) == 2
+
+
 # --- the operator's side ---
 
 

@@ -8,10 +8,18 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from polyglotd.log.interface import AppForgotten, Erasure, LogReader, PresenceChanged, ReadBatch, ReadRecord
+from polyglotd.log.interface import (
+    AppForgotten,
+    Erasure,
+    LogReader,
+    PresenceChanged,
+    QuotaReached,
+    ReadBatch,
+    ReadRecord,
+)
 from polyglotd.model import Event
 from polyglotd.model.event import tombstone
-from polyglotd.model.webhooks import channel_item, published_item
+from polyglotd.model.webhooks import channel_item, published_item, quota_item
 from polyglotd.processor.webhooks.endpoints import Endpoints
 from polyglotd.processor.webhooks.who_is_where import News, PresenceBatch, WhoIsWhere
 from polyglotd.store.interface import RecordRefused, SetAside
@@ -52,7 +60,8 @@ class WebhookSink:
             generations=presence.generations,
             set_aside=set_aside,
         )
-        if batch == Appended() and not self._cursor_is_due(end):
+        says_something = any(getattr(batch, name) for name in Appended.__struct_fields__)
+        if not says_something and not self._cursor_is_due(end):
             return
         await self._queue.append(log_id, end, batch)
         self._who.apply(presence)
@@ -86,6 +95,10 @@ class WebhookSink:
                     if self._is_wanted(news.app_id, news.type, news.channel, None, news.ts_us):
                         items.append(_presence_item(news))
                         events.append(None)
+            elif isinstance(record, QuotaReached):
+                if self._is_wanted(record.app_id, "quota.reached", None, None, record.ts_us):
+                    items.append(_quota_item(record))
+                    events.append(None)
             elif isinstance(record, Erasure):
                 erasures.append(record)
                 for place, event in enumerate(events):
@@ -127,6 +140,13 @@ def _presence_item(news: News) -> Item:
     return Item(
         app_id=news.app_id, type=news.type, ts_us=news.ts_us, body=body, channel=news.channel, user_id=user_id
     )
+
+
+def _quota_item(record: QuotaReached) -> Item:
+    body = quota_item(
+        record.app_id, record.quota, record.month, record.percent, record.limit, record.used, record.ts_us
+    )
+    return Item(app_id=record.app_id, type="quota.reached", ts_us=record.ts_us, body=body.decode())
 
 
 class _DurableCommits:
