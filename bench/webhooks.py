@@ -92,9 +92,7 @@ def run(*, long: bool) -> bool:
     p50, p99, p999 = (_percentile(took, share) / 1000 for share in (0.5, 0.99, 0.999))
     print(f"webhooks: {events:,} events published at {RATE:,}/s, one endpoint well, {DEAD} dead")
     print(f"  arrived {len(took):,} in {messages:,} messages, {rate:,.0f} events/s")
-    print(
-        f"  from publish to arrival: p50 {p50:.0f} ms, p99 {p99:.0f}, p99.9 {p999:.0f}, most {took[-1] / 1000:.0f}"
-    )
+    print(f"  from publish to arrival: p50 {p50:.0f} ms, p99 {p99:.0f}, p99.9 {p999:.0f}, most {took[-1] / 1000:.0f}")
     print(f"  others kept {others_busy(before, after):.2f} cores busy")
     return len(took) == events and rate >= 5_000 and p99 <= 1_000
 

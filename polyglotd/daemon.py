@@ -181,7 +181,9 @@ class Daemon:
             settings=settings,
         )
         report = partial(read_state, self.data, "separate") if processing is None else processing.report
-        metrics = Measured(plane, gateway, log, store, report, self.out, per_app=self.settings.metrics.per_app)
+        metrics = Measured(
+            plane, gateway, log, store, stores.webhooks, report, self.out, per_app=self.settings.metrics.per_app
+        )
         edge = Edge(
             gateway=gateway,
             registry=registry,

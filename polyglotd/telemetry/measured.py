@@ -11,6 +11,7 @@ from polyglotd.model import Unavailable
 from polyglotd.plane.interface import Plane
 from polyglotd.processor.report import ProcessorReport
 from polyglotd.store.interface import EventStore, StoreStats
+from polyglotd.store.webhooks import QueueStats, WebhookQueue
 from polyglotd.telemetry.line_writer import LineWriter
 from polyglotd.telemetry.metrics import Snapshot
 
@@ -24,6 +25,7 @@ class Measured:
         gateway: Gateway,
         log: EventLog,
         store: EventStore,
+        webhooks: WebhookQueue,
         processor: Callable[[], ProcessorReport | None],
         out: LineWriter,
         *,
@@ -33,6 +35,7 @@ class Measured:
         self._gateway = gateway
         self._log = log
         self._store = store
+        self._webhooks = webhooks
         self._processor = processor
         self._out = out
         self._per_app = per_app
@@ -55,10 +58,18 @@ class Measured:
             log=self._log.stats(),
             store=store,
             stored_position=stored_position,
+            webhooks=await self._ask_webhooks(),
             ready=self._gateway.health().ready,
             log_lines_dropped=self._out.dropped_total,
             apps=self._gateway.open_by_app() if self._per_app else None,
         )
+
+    async def _ask_webhooks(self) -> QueueStats | None:
+        try:
+            with trio.fail_after(STORE_DEADLINE_S):
+                return await self._webhooks.stats()
+        except (Unavailable, trio.TooSlowError):
+            return None
 
     async def _ask_store(self) -> tuple[StoreStats | None, int | None]:
         """None where the store is lost: the other numbers are wanted then most of all."""

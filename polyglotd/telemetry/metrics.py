@@ -19,6 +19,7 @@ from polyglotd.plane.native.counters import DriverCounters
 from polyglotd.processor.pipeline import StageHealth
 from polyglotd.processor.report import ProcessorReport
 from polyglotd.store.interface import StoreStats
+from polyglotd.store.webhooks import QueueStats
 from polyglotd.telemetry.driver_metrics import busiest, driver_app_metrics, driver_metrics
 
 APPS_MAX = 1_000  # beyond, the smaller ones are summed under `_other`, which is no app's id
@@ -35,6 +36,7 @@ class Snapshot:
     processor: ProcessorReport | None = None
     log: LogStats | None = None
     store: StoreStats | None = None
+    webhooks: QueueStats | None = None
     stored_position: int | None = None  # of the log, in the store
     ready: bool = False
     log_lines_dropped: int = 0
@@ -81,6 +83,8 @@ class _SnapshotCollector(Collector):
             yield from _log(snapshot.log, snapshot.stored_position)
         if snapshot.store is not None:
             yield from _store(snapshot.store)
+        if snapshot.webhooks is not None:
+            yield from _webhooks(snapshot.webhooks)
         if snapshot.apps is not None:
             yield from _apps(snapshot.apps)
             if isinstance(snapshot.plane, DriverCounters):
@@ -185,6 +189,14 @@ def _log(stats: LogStats, stored_position: int | None) -> Iterator[Metric]:
     if stored_position is not None:
         lag = max(0, stats.end - stored_position)
         yield _gauge("store_behind_bytes", "Bytes of the log that are not in the store yet.", lag)
+
+
+def _webhooks(stats: QueueStats) -> Iterator[Metric]:
+    yield _gauge("webhook_waiting_messages", "Messages that were made and are not through.", stats.waiting)
+    yield _gauge("webhook_behind_items", "Items that endpoints have yet to look at.", stats.behind)
+    yield _gauge("webhook_queue_bytes", "Bytes of all that waits or is kept for webhooks.", stats.item_bytes)
+    yield _gauge("webhook_dead_letters", "Messages that were given up and are kept.", stats.dead)
+    yield _gauge("webhook_lost_items", "Items that gave way to the bound, of endpoints that are there.", stats.lost)
 
 
 def _store(stats: StoreStats) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from polyglotd.plane.interface import PlaneCounters
 from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
 from polyglotd.processor.report import ProcessorReport
 from polyglotd.store.interface import StoreStats
+from polyglotd.store.webhooks import QueueStats
 from polyglotd.telemetry.metrics import APPS_MAX, MetricsPage, Snapshot
 
 STAGE = StageHealth(
@@ -111,3 +112,9 @@ def test_a_processor_of_which_nothing_is_known_is_down() -> None:
 
 def test_the_process_itself_is_shown() -> None:
     assert samples(Snapshot())["process_open_fds"] > 0
+
+
+def test_what_waits_for_webhooks_is_shown() -> None:
+    shown = samples(Snapshot(webhooks=QueueStats(behind=1, item_bytes=2, waiting=3, dead=4, lost=5)))
+    names = ("behind_items", "queue_bytes", "waiting_messages", "dead_letters", "lost_items")
+    assert [shown[f"polyglot_webhook_{name}"] for name in names] == [1, 2, 3, 4, 5]
