@@ -8,9 +8,8 @@ made durable; the file goes. Where a crash comes in between, the next start writ
 """
 
 import contextlib
-import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from polyglotd.log.steady import Rewrites
 NAME = "erasing"
 ROUND_RECORDS = 1_000  # some ms in which readers wait
 ROUND_BYTES = 4 << 20  # of what is written, in memory and in the file, unless one record alone is larger
+PIECE_BYTES = 2 << 20
 _KIND_OFFSET = FRAME_BYTES
 
 
@@ -100,20 +100,21 @@ def finish_round(directory: Path, rewrites: Rewrites | None = None) -> bool:
 
 def _rewrite_segment(directory: Path, segment: Segment, work: Work, rewrites: Rewrites) -> int:
     done, records, size = 0, [], 0
-    with _mapped(segment.path, min(segment.size, work.stop - segment.first)) as buffer:
-        if not any(buffer.find(needle) >= 0 for needle in _needles(work)):
-            return 0
-        matcher = _Matcher(work, buffer, segment.first)
-        for offset, end in _records(buffer):
-            new = matcher.replacement(offset, end)
-            if new is None:
-                continue
-            records.append((offset, new))
-            size += len(new)
-            if len(records) >= ROUND_RECORDS or size >= ROUND_BYTES:
-                _run_round(directory, _Round(segment.path.name, records), rewrites)
-                done += len(records)
-                records, size = [], 0
+    with segment.path.open("rb") as file:
+        buffer = file.read(min(segment.size, work.stop - segment.first))
+    if not any(_holds(buffer, needle) for needle in _needles(work)):
+        return 0
+    matcher = _Matcher(work, buffer, segment.first)
+    for offset, end in _likely(buffer, work):
+        new = matcher.replacement(offset, end)
+        if new is None:
+            continue
+        records.append((offset, new))
+        size += len(new)
+        if len(records) >= ROUND_RECORDS or size >= ROUND_BYTES:
+            _run_round(directory, _Round(segment.path.name, records), rewrites)
+            done += len(records)
+            records, size = [], 0
     if records:
         _run_round(directory, _Round(segment.path.name, records), rewrites)
     return done + len(records)
@@ -156,22 +157,42 @@ def _write_whole(fd: int, data: bytes, offset: int) -> None:
         raise
 
 
-@contextlib.contextmanager
-def _mapped(path: Path, size: int) -> Iterator[mmap.mmap]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as buffer:
-        yield buffer
+def _holds(buffer: bytes, needle: bytes) -> bool:
+    """Looked for in pieces of a ms: the interpreter is others' in between."""
+    overlap = len(needle) - 1
+    return any(buffer.find(needle, at, at + PIECE_BYTES + overlap) >= 0 for at in range(0, len(buffer), PIECE_BYTES))
 
 
-def _records(buffer: mmap.mmap) -> Iterator[tuple[int, int]]:
-    """Where each record stands and ends. By their lengths alone, as what they hold is for publishers to choose."""
+def _likely(buffer: bytes, work: Work) -> Iterator[tuple[int, int]]:
+    """Where records stand and end that may be meant. Found by the lengths of all, as what they hold is for publishers
+    to choose; picked by the names at their place. This runs for every record of a segment."""
     unpack, offset, size = FRAME.unpack_from, 0, len(buffer)
+    names_at = KEY_OFFSET + 3
+    states = [state.erasure for state in work.states]
+    names = tuple({(e.app_id + e.channel).encode() for e in states if e.what != "user"} | _names(work.apps))
+    apps_of_users = tuple(_names(e.app_id for e in states if e.what == "user"))
+    users = [(e.user_id or "").encode() for e in states if e.what == "user"]
+    presence = bool(work.apps)
     while offset + FRAME_BYTES <= size:
         (length, _) = unpack(buffer, offset)
         end = offset + FRAME_BYTES + length
         if not length or end > size:
             return
-        yield offset, end
+        if (
+            buffer.startswith(names, offset + names_at)
+            or (presence and buffer[offset + _KIND_OFFSET] == PRESENCE)
+            or (
+                users
+                and buffer.startswith(apps_of_users, offset + names_at)
+                and any(buffer.find(user, offset, end) >= 0 for user in users)
+            )
+        ):
+            yield offset, end
         offset = end
+
+
+def _names(app_ids: Iterable[str]) -> set[bytes]:
+    return {app_id.encode() for app_id in app_ids}
 
 
 def _needles(work: Work) -> set[bytes]:
@@ -209,7 +230,7 @@ class _OfChannel:
 
 
 class _Matcher:
-    def __init__(self, work: Work, buffer: mmap.mmap, first: int) -> None:
+    def __init__(self, work: Work, buffer: bytes, first: int) -> None:
         self._work = work
         self._buffer = buffer
         self._first = first
@@ -241,13 +262,13 @@ class _Matcher:
         )
         if not (of_user or of_range) or not _is_whole(buffer, offset, end):
             return None
-        return encode_tombstone(buffer, offset, keep_user=not of_user)  # type: ignore[arg-type]
+        return encode_tombstone(buffer, offset, keep_user=not of_user)
 
     def _blank_presence(self, offset: int, end: int) -> bytes | None:
         """Who came and went in a forgotten app."""
         if not self._work.apps or not _is_whole(self._buffer, offset, end):
             return None
-        record = decode_record(self._buffer, offset, end)  # type: ignore[arg-type]
+        record = decode_record(self._buffer, offset, end)
         if not isinstance(record, PresenceChanged) or self._first + end > self._work.apps.get(record.app_id, 0):
             return None
         return encode_blank(offset, end)
@@ -261,9 +282,9 @@ class _Matcher:
         return found
 
 
-def _is_whole(buffer: mmap.mmap, offset: int, end: int) -> bool:
+def _is_whole(buffer: bytes, offset: int, end: int) -> bool:
     """A damaged record stays as it is: to say so is for those who open or read the log."""
     try:
-        return check_record(buffer, offset) == end  # type: ignore[arg-type]
+        return check_record(buffer, offset) == end
     except BadRecord:
         return False
