@@ -10,7 +10,7 @@ import time
 
 from bench.machine import describe
 
-BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "webhooks", "ingest", "driver")
+BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "webhooks", "ingest", "analytics", "driver")
 
 
 def main() -> int:
@@ -23,6 +23,10 @@ def main() -> int:
         from bench import ingest
 
         return ingest.main(sys.argv[2:])
+    if sys.argv[1:2] == ["analytics"] and len(sys.argv) > 2:
+        from bench import analytics
+
+        return analytics.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--all", action="store_true", help="long runs")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all where none")

@@ -32,6 +32,9 @@ def upper_bound_us(bucket: int) -> float:
     return float((5 + quarter) << (width - 3))
 
 
+_BOUNDS_US = (0.0, *map(upper_bound_us, range(LATENCY_BUCKETS)))
+
+
 class Latency(msgspec.Struct, frozen=True, array_like=True):
     """From a publish to the last byte of its event handed to the kernel, of some events."""
 
@@ -53,7 +56,7 @@ class Latency(msgspec.Struct, frozen=True, array_like=True):
         for bucket in sorted(self.buckets):
             count = self.buckets[bucket]
             while len(found) < len(ranks) and count and seen + count >= ranks[len(found)]:
-                low, high = lower_bound_us(bucket), upper_bound_us(bucket)
+                low, high = _BOUNDS_US[bucket], _BOUNDS_US[bucket + 1]
                 found.append(low + (high - low) * (ranks[len(found)] - seen) / count)
             seen += count
         return found + [0.0] * (len(percents) - len(found))

@@ -29,7 +29,11 @@ def with_users(sketch: bytes, users: Collection[str]) -> tuple[bytes, int]:
     if not users:
         return sketch, count(sketch)
     library = _library()
-    found = library.hll_sketch.deserialize(sketch) if sketch else library.hll_sketch(LOG_REGISTERS)
+    found = (
+        library.hll_sketch.deserialize(sketch)
+        if sketch
+        else library.hll_sketch(LOG_REGISTERS, library.tgt_hll_type.HLL_4)
+    )
     for user in users:
         found.update(user)
     return found.serialize_compact(), _rounded(found)

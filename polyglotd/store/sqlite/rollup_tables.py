@@ -20,11 +20,15 @@ from polyglotd.store.sqlite.set_aside import keep_set_aside
 INSERTED_AT_ONCE = 256  # rows; SQLite takes 32,766 parameters
 SLICE = 2_000  # rows deleted in one transaction: a few ms in which nobody else writes
 
-_APP_FIELDS = "ts, events, bytes, deliveries, connections_peak, json(latency), publishers, unique_users, hex(users)"
-_CHANNEL_FIELDS = "ts, events, bytes, 0, 0, json('[0,{}]'), publishers, unique_users, hex(users)"
+_APP_FIELDS = (
+    "ts, events, bytes, deliveries, connections_peak, json(latency), publishers, unique_users, length(users)"
+)
+_CHANNEL_FIELDS = "ts, events, bytes, 0, 0, json('[0,{}]'), publishers, unique_users, length(users)"
 
 _Bucket = tuple[int, int, int]  # app_no or channel_no, level, ts
-_Read = tuple[int, int, int, int, int, Latency, int, int, str]
+_Read = tuple[int, int, int, int, int, Latency, int, int, int]  # at last the bytes of the sketch
+# Sketches one after the other: as text in JSON they would be most of the work.
+_SKETCHES = "CAST(group_concat(users, '') AS BLOB)"
 _decode_rows = msgspec.json.Decoder(list[_Read]).decode
 _decode_keyed = msgspec.json.Decoder(list[tuple[int, int, _Read]]).decode
 _decode_app_numbers = msgspec.json.Decoder(list[tuple[str, int]]).decode
@@ -144,16 +148,23 @@ def _channel_counts(connection: sqlite3.Connection, buckets: Collection[_Bucket]
 def _rows_of(
     connection: sqlite3.Connection, table: str, number: str, fields: str, keys: Collection[_Bucket]
 ) -> Mapping[_Bucket, RollupRow]:
-    (text,) = connection.execute(
-        f"SELECT json_group_array(json_array({number}, level, json_array({fields}))) FROM json_each(?)"
+    text, sketches = connection.execute(
+        f"SELECT json_group_array(json_array({number}, level, json_array({fields}))), {_SKETCHES} FROM json_each(?)"
         f" CROSS JOIN {table} ON {number} = value ->> 0 AND level = value ->> 1 AND ts = value ->> 2",
         (_encode(list(keys)).decode(),),
     ).fetchone()
-    return {(owner, level, read[0]): _row(read) for owner, level, read in _decode_keyed(text)}
+    keyed = _decode_keyed(text)
+    rows = _rows([read for _, _, read in keyed], sketches)
+    return {(owner, level, row.ts): row for (owner, level, _), row in zip(keyed, rows, strict=True)}
 
 
-def _row(read: _Read) -> RollupRow:
-    return RollupRow(*read[:8], bytes.fromhex(read[8]))
+def _rows(reads: Sequence[_Read], sketches: bytes | None) -> list[RollupRow]:
+    rows, begin = [], 0
+    for read in reads:
+        end = begin + read[8]
+        rows.append(RollupRow(*read[:8], b"" if sketches is None else sketches[begin:end]))
+        begin = end
+    return rows
 
 
 def _counts(row: RollupRow) -> tuple[int, int, int, int, bytes]:
@@ -258,25 +269,25 @@ def read_progress(connection: sqlite3.Connection, log_id: str) -> Progress:
 
 
 def read_app_rows(connection: sqlite3.Connection, app_id: str, level: int, from_s: int, to_s: int) -> list[RollupRow]:
-    (text,) = connection.execute(
-        f"SELECT json_group_array(json_array({_APP_FIELDS})) FROM (SELECT * FROM app_rollups"
+    text, sketches = connection.execute(
+        f"SELECT json_group_array(json_array({_APP_FIELDS})), {_SKETCHES} FROM (SELECT * FROM app_rollups"
         " WHERE app_no = (SELECT app_no FROM apps WHERE app_id = ?)"
         " AND level = ? AND ts >= ? AND ts < ? ORDER BY ts)",
         (app_id, level, from_s, to_s),
     ).fetchone()
-    return list(map(_row, _decode_rows(text)))
+    return _rows(_decode_rows(text), sketches)
 
 
 def read_channel_rows(
     connection: sqlite3.Connection, app_id: str, channel: str, level: int, from_s: int, to_s: int
 ) -> list[RollupRow]:
-    (text,) = connection.execute(
-        f"SELECT json_group_array(json_array({_CHANNEL_FIELDS})) FROM (SELECT * FROM channel_rollups"
+    text, sketches = connection.execute(
+        f"SELECT json_group_array(json_array({_CHANNEL_FIELDS})), {_SKETCHES} FROM (SELECT * FROM channel_rollups"
         " WHERE channel_no = (SELECT channel_no FROM channels JOIN apps USING (app_no)"
         " WHERE app_id = ? AND channel = ?) AND level = ? AND ts >= ? AND ts < ? ORDER BY ts)",
         (app_id, channel, level, from_s, to_s),
     ).fetchone()
-    return list(map(_row, _decode_rows(text)))
+    return _rows(_decode_rows(text), sketches)
 
 
 def read_forgotten(connection: sqlite3.Connection) -> list[str]:
