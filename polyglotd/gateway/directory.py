@@ -86,6 +86,7 @@ class Directory:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._absent: OrderedDict[str, None] = OrderedDict()
         self._admin_tokens: Mapping[bytes, str] | None = None
+        self._admin_tokens_once: Mapping[bytes, str] | None = None  # as last read: for while the registry is away
         self._loading: dict[str, trio.Lock] = {}
         self._refreshing = trio.Lock()
         self._generation = 0  # rises when a change was heard of, before anything of it is read
@@ -114,13 +115,24 @@ class Directory:
                 self._loading.pop(app_id, None)
 
     async def is_admin_token(self, token: str) -> bool:
+        return verify_admin_token(token, await self.admin_tokens())
+
+    async def admin_tokens(self) -> Mapping[bytes, str]:
+        """Those that were known last, where the registry is away: an operator is to see then what is wrong."""
         generation, tokens = self._generation, self._admin_tokens
-        if tokens is None:
+        if tokens is not None:
+            return tokens
+        try:
             with _answered_in_time():
                 tokens = await self._registry.admin_tokens()
-            if generation == self._generation:
-                self._admin_tokens = tokens
-        return verify_admin_token(token, tokens)
+        except Unavailable:
+            if self._admin_tokens_once is None:
+                raise
+            return self._admin_tokens_once
+        self._admin_tokens_once = tokens
+        if generation == self._generation:
+            self._admin_tokens = tokens
+        return tokens
 
     async def version(self) -> int:
         """The registry's. What was read before it rose may be old."""

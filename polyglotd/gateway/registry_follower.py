@@ -53,6 +53,7 @@ class RegistryFollower:
         """`started` when every revocation so far is known. Raises `Unavailable` where they can't be read then: who
         can't know what was revoked must not serve."""
         await self.catch_up()
+        await self._directory.admin_tokens()
         task_status.started()
         pruned_s = trio.current_time()
         while True:

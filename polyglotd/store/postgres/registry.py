@@ -6,8 +6,8 @@ is still true when it writes, and who reads revocations by cursor never passes o
 `registry_tables` and `registry_webhooks`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from psycopg import DataError
@@ -24,10 +24,13 @@ from polyglotd.model import (
     Revocation,
     RevocationSubject,
     SigningSecret,
+    Unavailable,
 )
+from polyglotd.store.interface import StoreFault
 from polyglotd.store.postgres import registry_tables as tables
 from polyglotd.store.postgres import registry_webhooks as webhooks
 from polyglotd.store.postgres.database import Database, open_postgres
+from polyglotd.store.postgres.faults import RETRY_AFTER_MS
 from polyglotd.store.postgres.pool import Connection
 
 T = TypeVar("T")
@@ -40,17 +43,16 @@ class PostgresRegistry:
         self._pool = database.pool
 
     async def _read(self, query: Callable[[Connection], T]) -> T:
-        return await self._pool.read(query)
+        with _as_promised():
+            return await self._pool.read(query)
 
     async def _write(self, change: Callable[[Connection], T]) -> T:
         def alone(connection: Connection) -> T:
             tables.bump_version(connection)
             return change(connection)
 
-        try:
+        with _as_promised():
             return await self._pool.write(alone)
-        except DataError as error:
-            raise Invalid("a text holds what PostgreSQL can't store, such as a NUL character") from error
 
     # --- apps ---
 
@@ -150,6 +152,18 @@ class PostgresRegistry:
 
     async def admin_tokens(self) -> Mapping[bytes, str]:
         return await self._read(tables.read_admin_tokens)
+
+
+@contextmanager
+def _as_promised() -> Iterator[None]:
+    """A database that an operator must mend (a password that changed, a right that was taken) is away as well: a
+    gateway goes on with what it knows meanwhile."""
+    try:
+        yield
+    except DataError as error:
+        raise Invalid("a text holds what PostgreSQL can't store, such as a NUL character") from error
+    except StoreFault as error:
+        raise Unavailable(str(error), retry_after_ms=RETRY_AFTER_MS) from error
 
 
 @asynccontextmanager
