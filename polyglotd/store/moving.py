@@ -253,8 +253,14 @@ def _refuse_erasures(events: sqlite3.Connection, path: Path) -> None:
 def _copy_table(target: Connection, source: sqlite3.Connection, table: Moved) -> None:
     with target.cursor() as cursor:
         rows = source.execute(table.select)
-        while chunk := rows.fetchmany(STEP_ROWS):
-            cursor.executemany(table.insert, [_values(table.moments, row) for row in chunk])
+        try:
+            while chunk := rows.fetchmany(STEP_ROWS):
+                cursor.executemany(table.insert, [_values(table.moments, row) for row in chunk])
+        except psycopg.DataError as error:
+            raise StoreFault(
+                f"what SQLite has for `{table.insert.partition('(')[0].strip()}` can't be stored: {error}. Change it "
+                "there (a NUL character in a name?), and run the move again"
+            ) from error
     if table.after:
         target.execute(table.after)
 

@@ -15,7 +15,7 @@ from contracts.test_registry import create as create_apps
 from contracts.test_webhook_queue import item, message
 
 from polyglotd.log.interface import AppForgotten, Meter
-from polyglotd.model import EndpointPatch, Event, LimitsPatch, PolicyOverride, Revocation
+from polyglotd.model import EndpointPatch, Event, Invalid, LimitsPatch, PolicyOverride, Revocation, Unavailable
 from polyglotd.model.latency import Latency
 from polyglotd.processor.rollups import deltas_of
 from polyglotd.store import moving
@@ -257,3 +257,33 @@ async def test_an_event_that_postgresql_cant_hold_is_set_aside_and_the_rest_move
     with psycopg.connect(target.url) as connection:
         rows = connection.execute("SELECT why FROM polyglot.set_aside ORDER BY set_aside_no").fetchall()
     assert [why for (why,) in rows] == ["it holds a NUL byte, which PostgreSQL can't", "no reason"]
+
+
+async def test_a_name_that_postgresql_cant_hold_stops_a_move_until_it_is_changed(
+    source: SqliteMake, target: PostgresMake, tmp_path: Path
+) -> None:
+    async with source.open_registry() as registry:
+        await create_apps(registry, "chat")
+        await registry.rename_app("chat", "a\0b")
+        with pytest.raises(StoreFault, match=r"polyglot\.apps.*can't be stored"):
+            await moved(tmp_path, target)
+        await registry.rename_app("chat", "ab")
+    line, _ = await moved(tmp_path, target)
+    assert "1 apps" in line
+    async with target.open_registry() as registry:
+        with pytest.raises(Invalid):
+            await registry.rename_app("chat", "a\0b")
+        assert (await registry.app("chat")).name == "ab"
+
+
+async def test_a_registry_whose_rights_were_taken_is_away_until_they_are_back(target: PostgresMake) -> None:
+    async with target.open_registry() as registry:
+        await create_apps(registry, "chat")
+        with psycopg.connect(target.url, autocommit=True) as admin:
+            admin.execute("ALTER TABLE polyglot.apps RENAME TO apps_away")
+            with pytest.raises(Unavailable):
+                await registry.app("chat")
+            with pytest.raises(Unavailable):
+                await registry.rename_app("chat", "x")
+            admin.execute("ALTER TABLE polyglot.apps_away RENAME TO apps")
+        assert (await registry.app("chat")).name == "Chat"
