@@ -232,6 +232,7 @@ class Gateway:
             joins_refused=self._joins.refused.snapshot(),
             pushes_refused=self._pushes.refused.snapshot(),
             presence_changes_lost=self._presence.lost,
+            occupancy_changes_lost=self._occupancy.lost,
         )
 
     def open_by_app(self) -> dict[str, AppCounts]:

@@ -152,6 +152,7 @@ class GatewayCounters:
     joins_refused: Mapping[str, int]
     pushes_refused: Mapping[str, int]
     presence_changes_lost: int
+    occupancy_changes_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

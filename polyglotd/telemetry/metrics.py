@@ -130,6 +130,8 @@ def _gateway(counters: GatewayCounters) -> Iterator[Metric]:
     yield _gauge("decisions_running", "Connects, joins and pushes that wait for their answer now.", counters.tasks)
     lost = counters.presence_changes_lost
     yield _counter("presence_changes_lost", "Changes of presence that could not be announced.", lost)
+    untold = counters.occupancy_changes_lost
+    yield _counter("occupancy_changes_lost", "Changes of who is where that webhooks will not hear of.", untold)
 
 
 _STAGE_COUNTERS = {

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 FOLLOW_S = 0.5  # how often the registry and the queue are asked for changes of others
 SWEEP_S = 2.0
 SWEEP_PAUSE_S = 0.05
-AWAY_S = 5.0
+FAULT_S = 60.0  # after a fault of ours
+SAID_EVERY_S = 60.0  # what is away for hours is no news every second
 SENDING_MAX = 256  # messages under way at once, to endpoints that are well …
 FAILING_MAX = 64  # … and to those that failed last
 
@@ -44,6 +45,7 @@ class Deliveries:
         self._clock = clock
         self._lanes = Lanes(trio.CapacityLimiter(SENDING_MAX), trio.CapacityLimiter(FAILING_MAX))
         self._running: dict[str, tuple[Delivery, trio.CancelScope]] = {}
+        self._said_at = float("-inf")
         self.counts = DeliveryCounts()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -84,18 +86,24 @@ class Deliveries:
 
     async def _deliver(self, delivery: Delivery, scope: trio.CancelScope) -> None:
         with scope:
-            await delivery.run()
+            while True:
+                try:
+                    await delivery.run()
+                except Exception:
+                    # A fault of ours that one endpoint brings about must not end the others' deliveries.
+                    logger.exception("deliveries to webhook %s failed", delivery.endpoint.endpoint_id)
+                    await trio.sleep(FAULT_S)
 
     async def _follow_registry(self) -> None:
         while True:
-            with _waiting_out("the registry"):
+            with self._waiting_out("the registry"):
                 await self._endpoints.refresh()
             await trio.sleep(FOLLOW_S)
 
     async def _follow_queue(self) -> None:
         seen: int | None = None
         while True:
-            with _waiting_out("the queue"):
+            with self._waiting_out("the queue"):
                 changes = await self._queue.changes()
                 if seen is not None and changes != seen:
                     for delivery, _ in self._running.values():
@@ -106,14 +114,15 @@ class Deliveries:
     async def _sweep(self) -> None:
         while True:
             more = False
-            with _waiting_out("the queue"):
+            with self._waiting_out("the queue"):
                 more = await self._queue.sweep(self._clock())
             await trio.sleep(SWEEP_PAUSE_S if more else SWEEP_S)
 
-
-@contextmanager
-def _waiting_out(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (Unavailable, StoreFault, trio.TooSlowError) as error:
-        logger.warning("webhooks wait for %s: %s", what, error)
+    @contextmanager
+    def _waiting_out(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (Unavailable, StoreFault, trio.TooSlowError) as error:
+            if trio.current_time() - self._said_at >= SAID_EVERY_S:
+                self._said_at = trio.current_time()
+                logger.warning("webhooks wait for %s: %s", what, error)

@@ -115,7 +115,9 @@ class Delivery:
                     while not self._reload.is_set():
                         await self._step()
                 except (Unavailable, StoreFault, trio.TooSlowError) as error:
-                    logger.warning("webhook %s waits for its queue: %s", self.endpoint.endpoint_id, error)
+                    logger.debug(
+                        "webhook %s waits for its queue: %s", self.endpoint.endpoint_id, error
+                    )  # `deliveries` warns
                     await trio.sleep(STORE_RETRY_S)
         finally:
             await self._sender.aclose()
