@@ -230,8 +230,8 @@ bool Engine::erase(Topic& topic, const command::Erase& command) {
     if (!is_meant(event)) continue;
     std::string ts;
     time_.append(ts, event.ts_us);
-    stones.emplace_back(seq, append_kept_envelope(envelopes, topic.names, event.id(), "erased", "null", seq, "null",
-                                                  event.ts_us, ts));
+    stones.emplace_back(
+        seq, append_kept_envelope(envelopes, topic.names, event.id(), "erased", "null", seq, "null", event.ts_us, ts));
   }
   const RunRef run = RunRef::of(envelopes);
   for (auto& [seq, stone] : stones) {
