@@ -10,7 +10,17 @@ import time
 
 from bench.machine import describe
 
-BENCHMARKS = ("log_segments", "http_publish", "idle_connections", "webhooks", "ingest", "analytics", "driver")
+BENCHMARKS = (
+    "log_segments",
+    "http_publish",
+    "idle_connections",
+    "webhooks",
+    "ingest",
+    "history_page",
+    "analytics",
+    "driver",
+)
+WITH_OPTIONS = ("ingest", "history_page", "analytics")
 
 
 def main() -> int:
@@ -19,14 +29,8 @@ def main() -> int:
         from bench import driver
 
         return driver.main(sys.argv[2:])
-    if sys.argv[1:2] == ["ingest"] and len(sys.argv) > 2:
-        from bench import ingest
-
-        return ingest.main(sys.argv[2:])
-    if sys.argv[1:2] == ["analytics"] and len(sys.argv) > 2:
-        from bench import analytics
-
-        return analytics.main(sys.argv[2:])
+    if len(sys.argv) > 2 and sys.argv[1] in WITH_OPTIONS:
+        return int(importlib.import_module(f"bench.{sys.argv[1]}").main(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--all", action="store_true", help="long runs")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; all where none")

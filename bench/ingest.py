@@ -73,7 +73,7 @@ def _run(events: int, rounds: int, only: Sequence[str], url: str | None) -> bool
         made = trio.run(_fill, Path(directory) / "log", events)
         print(f"ingest: {events:,} events of {CHANNELS} channels, {len(DATA)} bytes of data each, {rounds} rounds")
         if "postgresql" in only:
-            with durable_postgres() if url is None else _given(url) as (server, pids):
+            with durable_postgres() if url is None else given_postgres(url) as (server, pids):
                 kept &= trio.run(_postgres, Path(directory), server, made, rounds, pids)
         if "sqlite" in only:
             kept &= trio.run(_sqlite, Path(directory), made, rounds)
@@ -81,7 +81,7 @@ def _run(events: int, rounds: int, only: Sequence[str], url: str | None) -> bool
 
 
 @contextmanager
-def _given(url: str) -> Iterator[tuple[str, list[int]]]:
+def given_postgres(url: str) -> Iterator[tuple[str, list[int]]]:
     yield url, []
 
 

@@ -46,6 +46,8 @@ _SETTINGS = {
     "application_name": "polyglotd",
     "timezone": "UTC",
     "lock_timeout": str(LOCK_TIMEOUT_MS),
+    # A plan for any channel is one for a channel of the usual size: it sorts all of it, also where that is large.
+    "plan_cache_mode": "force_custom_plan",
     # For who dies within a transaction without the kernel to say so (a host that lost power).
     "idle_in_transaction_session_timeout": "60000",
 }
