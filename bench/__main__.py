@@ -19,8 +19,9 @@ BENCHMARKS = (
     "history_page",
     "analytics",
     "driver",
+    "processor",
 )
-WITH_OPTIONS = ("ingest", "history_page", "analytics")
+WITH_OPTIONS = ("ingest", "history_page", "analytics", "processor")
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ def polyglotd(
         directory = data or Path(temporary)
         arguments = ["-m", "polyglotd.cli", "serve", "--dev", "--port", "0", "--data", str(directory)]
         arguments += ["--plane", plane] if plane else []
-        with _started(arguments, "ready http://") as (pid, line):
+        with started(arguments, "ready http://") as (pid, line):
             host, _, port = line.partition("ready http://")[2].rpartition(":")
             if quota:
                 _set_quota(directory, quota)
@@ -61,8 +61,8 @@ def gateway_and_processor(plane: str | None = None) -> Iterator[Pair]:
         serve = ["-m", "polyglotd.cli", "serve", "--port", "0", "--data", temporary]
         planes = ["--plane", plane] if plane else []
         with (
-            _started([*serve, "--role", "gateway", *planes], "ready http://") as (pid, line),
-            _started([*serve, "--role", "processor"], "ready processor") as (processor_pid, _),
+            started([*serve, "--role", "gateway", *planes], "ready http://") as (pid, line),
+            started([*serve, "--role", "processor"], "ready processor") as (processor_pid, _),
         ):
             host, _, port = line.partition("ready http://")[2].rpartition(":")
             yield Pair(Server(pid, host, int(port), Path(temporary)), processor_pid, Path(temporary))
@@ -71,16 +71,19 @@ def gateway_and_processor(plane: str | None = None) -> Iterator[Pair]:
 @contextmanager
 def empty_endpoint() -> Iterator[Server]:
     """An ASGI app that reads the body and answers, on hypercorn's trio worker with the daemon's own settings."""
-    with _started(["-m", "bench.empty_endpoint"], "listening ") as (pid, line):
+    with started(["-m", "bench.empty_endpoint"], "listening ") as (pid, line):
         yield Server(pid, "127.0.0.1", int(line.rpartition(" ")[2]))
 
 
 @contextmanager
-def _started(arguments: "list[str]", until: str) -> Iterator["tuple[int, str]"]:
+def started(
+    arguments: "list[str]", until: str, environment: "Mapping[str, str] | None" = None
+) -> Iterator["tuple[int, str]"]:
+    """Its process, and the line that said that it serves."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
+        env=os.environ | ENVIRONMENT | dict(environment or {}),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

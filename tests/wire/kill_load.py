@@ -18,6 +18,7 @@ KEY = {"X-API-Key": "valid_key_chat-app"}
 LOST = (Lost, Refused, OSError, httpx.TransportError)
 PIPELINE = 8  # publishes of one socket that wait for their reply
 BATCH = 25
+ANSWER_WITHIN_S = 15.0  # on a machine that does much else
 # Characters of an event's data: mostly about so many, now and then some thousand. In the longer runs enough for the
 # log to begin new segments.
 PAD = 200 if os.environ.get("POLYGLOT_TEST_FULL") == "1" else 20
@@ -71,7 +72,7 @@ async def publish_by_socket(port: int, source: Source) -> None:
                 _ = (await wire.join(channel, {"self": False})).ok
             wire.on_frame = take
             while True:
-                with trio.move_on_after(5) as patience:
+                with trio.move_on_after(ANSWER_WITHIN_S) as patience:
                     await _room_or_end(room, wire)
                 assert not patience.cancelled_caught, "a publish has no answer, and the connection lives"
                 name, data = source.next()
@@ -188,6 +189,48 @@ class Subscriber:
                 assert self.wire is not None
                 assert self.wire.closed is None, self.wire.closed
                 await self.wire.news()
+
+
+# --- events of a memory kind, which are metered
+
+
+class Metered:
+    """How many were sent, and when they were acknowledged: all of the same size."""
+
+    DATA = "tick"
+    BYTES = 6  # of that, as it is sent
+    PAUSE_S = 0.02  # it is there to be counted, not to keep the others from their turn
+    # A meter is written once a second; on a busy machine a moment later, and with what was published before it.
+    KEPT_AFTER_S = 5.0
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.kept = 0  # acknowledged, and surely in a meter
+        self._acknowledged: list[tuple[float, int]] = []
+
+    async def publish(self, url: str) -> None:
+        """Until the connection is lost."""
+        events = [{"channel": "match:ticks", "type": "m", "data": self.DATA}] * 5
+        try:
+            async with httpx.AsyncClient(base_url=url, headers=KEY, timeout=5) as client:
+                while True:
+                    self.sent += len(events)
+                    answer = await client.post(f"{APP_URL}/publish", json={"events": events})
+                    assert all("seq" in result for result in answer.json()["results"]), answer.text
+                    self._acknowledged.append((trio.current_time(), len(events)))
+                    await trio.sleep(self.PAUSE_S)
+        except LOST:
+            pass
+
+    def killed(self, at: float) -> None:
+        """The daemon was, then. What was acknowledged long enough before is kept, and the rest may be."""
+        self.kept += sum(count for when, count in self._acknowledged if when <= at - self.KEPT_AFTER_S)
+        self._acknowledged.clear()  # also answers that were read later than that
+
+    def drained(self) -> None:
+        """Everything is kept."""
+        self.kept += sum(count for _, count in self._acknowledged)
+        self._acknowledged.clear()
 
 
 # --- after a restart

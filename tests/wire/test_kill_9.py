@@ -2,12 +2,16 @@
 
 After each start: what was acknowledged is there once, in its place, in the same epoch; ids that were given before are
 known; subscribers go on without a gap. The seed is printed; POLYGLOT_TEST_SEED runs the same again (as far as two
-processes can). POLYGLOT_TEST_FULL=1 has 300 rounds over the ways to sync instead of 14, and 40 with two processes.
+processes can). POLYGLOT_TEST_FULL=1 has 360 rounds over the ways to sync instead of 14, and 40 with two processes
+that are started apart.
 """
 
+import contextlib
+import json
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,11 +21,12 @@ import httpx
 import pytest
 import trio
 from daemon_process import DaemonProcess
-from event_store_file import stored_events
+from event_store_file import counted, stored_events
 from kill_ledger import Ledger
 from kill_load import (
     CHANNELS,
     KEY,
+    Metered,
     Source,
     Subscriber,
     publish_batches,
@@ -36,6 +41,7 @@ FULL = os.environ.get("POLYGLOT_TEST_FULL") == "1"
 LOAD_EVENTS_MAX = 400
 LOAD_S_MAX = 5.0
 MOMENT_S_MAX = 0.05
+CHILD_GONE_S_MAX = 1.0  # in which it may have been started again
 REPEATS = 40  # acknowledged ids that are published once more after each restart
 STORE_WITHIN_S = 30.0
 SETTLE_S = 0.5  # what publishers had on the wire when they were called off may still be stored
@@ -64,6 +70,7 @@ class Run:
         self.gateway = gateway
         self.rng = rng
         self.ledger = Ledger()
+        self.metered = Metered()
         self.subscribers = [Subscriber("cyd"), Subscriber("dan")]
         users = ("ann", "bob", None, "batcher", "batcher2")
         self._sources = [Source(user, self.ledger, random.Random(rng.random())) for user in users]
@@ -87,14 +94,20 @@ class Run:
         nursery.start_soon(publish_one_by_one, self.gateway.url, key)
         nursery.start_soon(publish_batches, self.gateway.url, batcher)
         nursery.start_soon(publish_batches, self.gateway.url, batcher2)
+        nursery.start_soon(self.metered.publish, self.gateway.url)
 
     async def load_until_death(self) -> None:
         """Everybody publishes; the gateway is killed in the middle; everybody notices."""
         async with self.following(), trio.open_nursery() as nursery:
             self.start_load(nursery)
             await self.some_load()
+            if self.rng.random() < 0.5 and (child := processor_child(self.gateway)) is not None:
+                os.kill(child, signal.SIGKILL)
+                await trio.sleep(self.rng.uniform(0, CHILD_GONE_S_MAX))
+            killed_at = trio.current_time()
             self.gateway.kill()
             nursery.cancel_scope.deadline = trio.current_time() + 10
+        self.metered.killed(killed_at)
         assert not nursery.cancel_scope.cancelled_caught, "a publisher did not notice the end of its connection"
 
     async def some_load(self) -> None:
@@ -141,6 +154,7 @@ class Run:
                 seen.check(self.ledger)
         assert sum(map(len, self.ledger.order.values())) > 200, "hardly anything was published: nothing was tried"
         await self.check_store()
+        await self.check_metering()
 
     async def check_store(self) -> None:
         """Once the processor caught up, the store has each event once, and nothing else."""
@@ -156,6 +170,19 @@ class Run:
         assert {(row.channel, row.seq): (row.id, row.user_id) for row in rows} == expected
         assert {(row.channel, row.epoch) for row in rows} == set(self.ledger.epochs.items())
 
+    async def check_metering(self) -> None:
+        """The bill: each event in the store, and those of memory kinds, of which a kill may lose the last second."""
+        assert self.gateway.stop() == 0
+        self.metered.drained()
+        self.gateway.start()
+        with trio.move_on_after(STORE_WITHIN_S):  # the last meters were written after the processor had ended
+            while (found := counted(self.gateway.data)).usage_events - found.rows < self.metered.kept:
+                await trio.sleep(0.1)
+        assert (found.stored_events, found.stored_bytes) == (found.rows, found.rows_bytes)
+        metered = found.usage_events - found.rows
+        assert self.metered.kept <= metered <= self.metered.sent
+        assert found.usage_bytes - found.rows_bytes == metered * Metered.BYTES
+
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.gateway.url, headers=KEY, timeout=10)
 
@@ -167,6 +194,16 @@ class Run:
             assert answer.status_code == 200, answer.text
 
 
+def processor_child(daemon: DaemonProcess) -> int | None:
+    """Its process, where there is one."""
+    with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+        pid = int(json.loads((daemon.data / "processor.json").read_bytes())["pid"])
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        if parent == daemon.pid:
+            return pid
+    return None
+
+
 def start_and_maybe_die(daemon: DaemonProcess) -> None:
     try:
         daemon.start()
@@ -175,13 +212,22 @@ def start_and_maybe_die(daemon: DaemonProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sync", "rounds"),
-    [("os", 160 if FULL else 10), ("interval", 60 if FULL else 2), ("always", 80 if FULL else 2)],
+    ("sync", "process", "rounds"),
+    [
+        ("os", "own", 220 if FULL else 10),  # the processor is killed as well, before the gateway
+        ("interval", "shared", 60 if FULL else 2),
+        ("always", "own", 80 if FULL else 2),
+    ],
 )
 async def test_what_was_acknowledged_is_there_once_and_in_order_after_kill_9(
-    data: Path, rng: random.Random, sync: str, rounds: int
+    data: Path, rng: random.Random, sync: str, process: str, rounds: int
 ) -> None:
-    env = {"POLYGLOTD_LOG__SYNC": sync, "POLYGLOTD_LISTEN__PER_ADDRESS": "10000"}
+    env = {
+        "POLYGLOTD_LOG__SYNC": sync,
+        "POLYGLOTD_PROCESSOR__PROCESS": process,
+        "POLYGLOTD_LISTEN__PER_ADDRESS": "10000",
+        "POLYGLOTD_DRAIN__SECONDS": "0",
+    }
     gateway = DaemonProcess(data, env=env)
     run = Run(gateway, rng)
     try:
@@ -215,6 +261,7 @@ async def test_gateway_and_processor_as_two_processes_may_be_killed_in_any_order
                     await run.start_again()
                 case 1:  # the processor alone, under load: nobody notices
                     await under_load_kill_processor(run, processor)
+                    run.metered.killed(trio.current_time())
                     run.gateway.kill()
                     await run.start_again()
                     processor.start()
