@@ -226,6 +226,8 @@ class Gateway:
         return GatewayCounters(
             connections=len(self._connections),
             longpoll_sessions=len(self._longpoll),
+            tails=len(self._tails),
+            tails_lagged=self._tails.lagged,
             topics=len(self._topics),
             tasks=self._tasks.running,
             connects_refused=self._admission.refused.snapshot(),

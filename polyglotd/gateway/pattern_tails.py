@@ -53,6 +53,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._next_s = 0.0
+        self.lagged = 0  # how often one of them was behind, or missed something
 
     async def take(self, count: int) -> None:
         """Return when so many messages may go out."""
@@ -162,6 +163,7 @@ class PatternTail:
         return encode_event_at(encode_event(self._log.shown(entry.event)), LogPlace(self._log.id, entry.end))
 
     def _missed(self) -> bytes:
+        self._pace.lagged += 1
         before, self._position = self._position, self._log.begin
         return self._notice(
             "missed",
@@ -174,6 +176,7 @@ class PatternTail:
         if behind < LAG_BYTES or now - self._lag_said_s < LAG_SAID_S:
             return None
         self._lag_said_s = now
+        self._pace.lagged += 1
         at = f", at events of {format_ts(entries[-1].event.ts_us)}" if entries else ""
         return self._notice("lagging", f"{behind} bytes of the event log behind{at}; it goes on from there")
 
@@ -206,6 +209,7 @@ class PatternTail:
             except Refusal as refusal:
                 self._ended = (GOING_AWAY, refusal.message)
                 return
+            self._pace.lagged += 1
             words = "too slow: events of memory kinds are missing here, and can't be had again"
             await self._send.send([self._notice("lagging", words)])
 
@@ -237,6 +241,11 @@ class PatternTails:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def lagged(self) -> int:
+        """For metrics: since the start."""
+        return self._pace.lagged
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:

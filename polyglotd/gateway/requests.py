@@ -146,6 +146,8 @@ class GatewayCounters:
 
     connections: int
     longpoll_sessions: int
+    tails: int  # of patterns and whole apps
+    tails_lagged: int  # since the start: how often one said that it was behind, or what it missed
     topics: int
     tasks: int
     connects_refused: Mapping[str, int]

@@ -127,6 +127,8 @@ def _plane(counters: PlaneCounters, refusals: Mapping[str, int]) -> Iterator[Met
 
 def _gateway(counters: GatewayCounters) -> Iterator[Metric]:
     yield _gauge("longpoll_sessions", "Long-poll sessions now.", counters.longpoll_sessions)
+    yield _gauge("tails", "Tails of patterns and whole apps now.", counters.tails)
+    yield _counter("tails_lagged", "How often such a tail was behind, or missed something.", counters.tails_lagged)
     yield _gauge("decisions_running", "Connects, joins and pushes that wait for their answer now.", counters.tasks)
     lost = counters.presence_changes_lost
     yield _counter("presence_changes_lost", "Changes of presence that could not be announced.", lost)

@@ -148,6 +148,8 @@ async def test_it_holds_no_segment_and_says_what_is_gone(tmp_path: Path) -> None
             await node.publish("room:a", b"1")
             rest = [event["seq"] for event in await again.events(41 - seqs[0])]
             assert seqs + rest == list(range(seqs[0], 42))
+            assert (node.gateway.counters().tails, node.gateway.counters().tails_lagged) == (1, 1)
+        assert node.gateway.counters().tails == 0
 
 
 async def test_topics_that_it_alone_holds_open_are_let_go_and_come_back_without_a_loss(
