@@ -78,6 +78,9 @@ class GroupCommit:
                 self._connection = connect(self._path)
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
+            if len(jobs) == 1:
+                self._run_alone(connection, jobs[0])
+                return
             for job in jobs:
                 self._run_one(connection, job)
             connection.execute("COMMIT")
@@ -88,6 +91,21 @@ class GroupCommit:
             self._on_rollback()
             # A file that came back (mounted, replaced, made writable) needs a new connection.
             self.close()
+
+    def _run_alone(self, connection: sqlite3.Connection, job: _Job) -> None:
+        """Nobody's work is beside it, so the transaction is its own, and needs no savepoint: with one SQLite keeps a
+        copy of each page that it changes."""
+        try:
+            job.result = job.run(connection)
+        except Exception as error:
+            if isinstance(error, sqlite3.Error):
+                raise  # as where a commit fails
+            job.error = error
+            self._on_rollback()
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return
+        connection.execute("COMMIT")
 
     def _run_one(self, connection: sqlite3.Connection, job: _Job) -> None:
         """Raises sqlite3.Error where SQLite has ended the whole transaction."""
