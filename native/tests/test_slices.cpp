@@ -140,4 +140,20 @@ TEST("a broadcast between two events that come early to their publisher leaves t
   crowd.run_out();
 }
 
+TEST("a fan-out whose members are all gone is over in one turn") {
+  Crowd crowd;
+  crowd.publish(Crowd::kTopic, "\"to nobody\"");
+  crowd.turn();  // the first slice
+  crowd.end_turn();
+  CHECK(crowd.engine.has_work());
+  for (std::uint64_t conn = 1; conn <= Crowd::kMembers; ++conn) crowd.commands.disconnect(conn, 1000, "");
+  crowd.turn();
+  crowd.end_turn();
+  for (int turns = 0; turns < 2 && crowd.engine.has_work(); ++turns) {
+    crowd.turn();
+    crowd.end_turn();
+  }
+  CHECK(!crowd.engine.has_work());
+}
+
 }  // namespace
