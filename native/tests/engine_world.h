@@ -151,7 +151,7 @@ class EngineWorld : public polyglot::Sockets {
         const std::uint64_t request = in.natural();
         std::vector<Result> results;
         for (std::size_t left = in.array(); left > 0; --left) {
-          in.array();
+          const std::size_t fields = in.array();
           Result one;
           one.accepted = in.natural() == 1;
           if (one.accepted) {
@@ -161,7 +161,7 @@ class EngineWorld : public polyglot::Sockets {
             one.duplicate = in.boolean();
           } else {
             one.reason = in.text();
-            for (int rest = 3; rest > 0; --rest) in.skip();
+            for (std::size_t rest = fields - 2; rest > 0; --rest) in.skip();
           }
           results.push_back(one);
         }
