@@ -39,10 +39,12 @@ class EventWrites:
 
     def __init__(self) -> None:
         self._channels: dict[tuple[str, str, str], tuple[int, int]] = {}  # to channel_no and kind_no
+        self._last_seqs: dict[int, int] = {}  # of a channel_no: what is above is surely not stored yet
 
     def forget_numbers(self) -> None:
         """A transaction was taken back: numbers that it gave out are nobody's."""
         self._channels.clear()
+        self._last_seqs.clear()
 
     def append(
         self,
@@ -113,22 +115,27 @@ class EventWrites:
                 (kind_no, *key),
             ).fetchone()
         if len(self._channels) >= CHANNELS_CACHED_MAX:
-            self._channels.clear()
+            self.forget_numbers()
         self._channels[key] = (row[0], kind_no)
+        (last,) = connection.execute("SELECT max(seq) FROM events WHERE channel_no = ?", (row[0],)).fetchone()
+        self._last_seqs[row[0]] = -1 if last is None else last
         return row[0], kind_no
 
     def _insert(self, connection: sqlite3.Connection, groups: _Groups) -> None:
+        last_seqs = self._last_seqs
         for (app_id, day), rows in groups.items():
-            connection.execute("SAVEPOINT rows")
-            try:
-                _insert_all(connection, rows)
-                new = rows
-            except sqlite3.IntegrityError:  # some are there already: which, costs more to find out
-                connection.execute("ROLLBACK TO rows")
-                new = [row for row in rows if _is_new(connection, row)]
-            connection.execute("RELEASE rows")
+            new, known = [], []
+            for row in rows:
+                if row[1] > last_seqs.get(row[0], INTEGER_MAX):  # not there: forgotten since the row was made
+                    last_seqs[row[0]] = row[1]
+                    new.append(row)
+                else:
+                    known.append(row)
+            _insert_all(connection, new)
+            # A seq that is not above the channel's last one is mostly a repeat; which, is asked row by row.
+            new += [row for row in known if _is_new(connection, row)]
             if new:
-                size = sum(len(row[7].encode()) for row in new)
+                size = sum(map(_utf8_size, new))
                 _count(connection, app_id, _month(day), len(new), size)
                 _count_stored(connection, app_id, len(new), size)
 
@@ -189,12 +196,18 @@ class EventWrites:
     def _drop_channel(self, connection: sqlite3.Connection, channel_no: int, key: tuple[str, str, str]) -> None:
         connection.execute("DELETE FROM channels WHERE channel_no = ?", (channel_no,))
         self._channels.pop(key, None)
+        self._last_seqs.pop(channel_no, None)
 
 
 def _check_encodes(*texts: str) -> None:
     """Raises UnicodeEncodeError for half of a surrogate pair."""
     for text in texts:
         text.encode()
+
+
+def _utf8_size(row: _Row) -> int:
+    data = row[7]
+    return len(data) if data.isascii() else len(data.encode())
 
 
 def _insert_all(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
