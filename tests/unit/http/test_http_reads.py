@@ -148,4 +148,6 @@ async def test_usage_shows_use_beside_limits(rig: HttpRig) -> None:
     async with rig.stream(ROOM + "/events", key=rig.key):
         answer = (await rig.call("GET", "/apps/demo/usage", key=rig.key)).json
     assert (answer["app_id"], answer["connections"], answer["limits"]["connections"]) == ("demo", 1, 10_000)
-    assert answer.keys() == {"app_id", "month", "events", "bytes", "connections", "channels", "limits"}
+    assert answer.keys() == {
+        "app_id", "month", "events", "bytes", "stored_bytes", "connections", "channels", "limits",
+    }  # fmt: skip

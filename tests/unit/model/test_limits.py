@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from polyglotd.model import Limits, LimitsPatch, apply_patch
 
-DEFAULTS = {
+DEFAULTS: dict[str, int | None] = {
     "connections": 10_000,
     "connects_per_second": 200,
     "channels_per_connection": 100,
@@ -21,6 +21,8 @@ DEFAULTS = {
     "payload_bytes": 65_536,
     "channels": 100_000,
     "types_per_ticker": 256,
+    "events_per_month": None,
+    "stored_bytes": None,
 }
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from polyglotd.model import (
+    AmbiguousId,
     Conflict,
     Forbidden,
     InternalFault,
@@ -40,6 +41,7 @@ REFUSALS: list[tuple[Refusal, str, int, dict[str, object]]] = [
     (NotFound("m"), "not_found", 404, {}),
     (MethodNotAllowed("m"), "method_not_allowed", 405, {}),
     (Conflict("m"), "conflict", 409, {}),
+    (AmbiguousId("m", seqs=(1, 7)), "conflict", 409, {"seqs": [1, 7]}),
     (UnsupportedMediaType("m"), "unsupported_media_type", 415, {}),
 ]
 

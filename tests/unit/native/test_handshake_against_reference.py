@@ -282,4 +282,6 @@ def test_what_is_base64_is_so_for_both(websocket_tool: Tool, text: str | bytes) 
         sizes = [b"%d" % len(base64.b64decode(data, validate=True))]
     except binascii.Error:
         sizes = []
+    if len(data) % 4:
+        sizes = []  # Python lets `0000=` pass
     assert websocket_tool("base64_size", data) == sizes
