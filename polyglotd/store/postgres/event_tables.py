@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from psycopg import errors
 
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, QuotaReached, ReadRecord
-from polyglotd.model import Event, envelope_bytes
+from polyglotd.model import Event
+from polyglotd.store.event_page import page_of
 from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage, Usages
 from polyglotd.store.postgres.erasures import begin_erasure
 from polyglotd.store.postgres.partitions import make_weeks, week_of
@@ -498,25 +499,4 @@ def read_history(connection: Connection, query: HistoryQuery) -> EventPage:
         f"WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT {query.limit + 1:d}".encode(),
         values,
     )
-    events: list[Event] = []
-    size, more = 0, False
-    for seq, event_id, type_, user_id, ts_us, data in rows:
-        event = Event(
-            id=event_id,
-            app_id=query.app_id,
-            channel=query.channel,
-            epoch=query.epoch,
-            seq=seq,
-            type=type_,
-            data=data,
-            user_id=user_id,
-            ts_us=ts_us,
-        )
-        size += envelope_bytes(event)
-        if len(events) == query.limit or (events and size > query.bytes_max):
-            more = True
-            break
-        events.append(event)
-    if query.after is None:
-        events.reverse()
-    return EventPage(events, more=more)
+    return page_of(query, rows)

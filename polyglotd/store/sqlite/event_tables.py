@@ -12,7 +12,8 @@ from functools import lru_cache
 from itertools import chain
 
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, QuotaReached, ReadRecord
-from polyglotd.model import Event, envelope_bytes, kind_of
+from polyglotd.model import Event, kind_of
+from polyglotd.store.event_page import page_of
 from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage, Usages
 from polyglotd.store.sqlite.erasure_tables import begin_erasure
 from polyglotd.store.sqlite.set_aside import keep_set_aside
@@ -343,26 +344,6 @@ def read_history(connection: sqlite3.Connection, query: HistoryQuery) -> EventPa
         f"WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT ?",
         (*values, query.limit + 1),
     )
-    events: list[Event] = []
-    size, more = 0, False
-    for seq, event_id, type_, user_id, ts_us, data in rows:
-        event = Event(
-            id=event_id,
-            app_id=query.app_id,
-            channel=query.channel,
-            epoch=query.epoch,
-            seq=seq,
-            type=type_,
-            data=data,
-            user_id=user_id,
-            ts_us=ts_us,
-        )
-        size += envelope_bytes(event)
-        if len(events) == query.limit or (events and size > query.bytes_max):
-            more = True
-            break
-        events.append(event)
+    page = page_of(query, rows)
     rows.close()
-    if query.after is None:
-        events.reverse()
-    return EventPage(events, more=more)
+    return page

@@ -33,6 +33,7 @@ from polyglotd.store.sqlite.event_tables import (
 from polyglotd.store.sqlite.files import EVENTS, RETRY_AFTER_MS, file_bytes, migrate, truncate_wal
 from polyglotd.store.sqlite.group_commit import GroupCommit
 from polyglotd.store.sqlite.read_pool import ReadPool
+from polyglotd.store.sqlite.running import running
 from polyglotd.store.sqlite.set_aside import read_set_aside
 
 READERS_MAX = 8
@@ -132,17 +133,5 @@ class SqliteEventStore:
 async def open_sqlite_events(path: Path, *, clock: Callable[[], int] = now_us) -> AsyncIterator[SqliteEventStore]:
     """Open the event store, made or migrated where need be, and run its writer. Raises `StoreFault`."""
     await trio.to_thread.run_sync(migrate, path, EVENTS)
-    store = SqliteEventStore(path, clock)
-    failure: Exception | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(store.run)
-            try:
-                yield store
-            except Exception as error:
-                failure = error  # it rises as itself, not in a group
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-    finally:
-        store.close()
+    async with running(SqliteEventStore(path, clock)) as store:
+        yield store

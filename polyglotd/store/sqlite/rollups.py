@@ -18,6 +18,7 @@ from polyglotd.store.sqlite import rollup_tables as tables
 from polyglotd.store.sqlite.files import ROLLUPS, file_bytes, migrate
 from polyglotd.store.sqlite.group_commit import GroupCommit
 from polyglotd.store.sqlite.read_pool import ReadPool
+from polyglotd.store.sqlite.running import running
 from polyglotd.store.sqlite.set_aside import read_set_aside
 
 READERS_MAX = 4
@@ -90,17 +91,5 @@ async def open_sqlite_rollups(
 ) -> AsyncIterator[SqliteRollups]:
     """Open the rollups, made or migrated where need be, and run their writer. Raises `StoreFault`."""
     await trio.to_thread.run_sync(migrate, path, ROLLUPS)
-    rollups = SqliteRollups(path, settings, clock)
-    failure: Exception | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(rollups.run)
-            try:
-                yield rollups
-            except Exception as error:
-                failure = error  # it rises as itself, not in a group
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-    finally:
-        rollups.close()
+    async with running(SqliteRollups(path, settings, clock)) as rollups:
+        yield rollups

@@ -18,6 +18,7 @@ from polyglotd.store.sqlite.empty_wal import EmptyWal
 from polyglotd.store.sqlite.files import WEBHOOKS, migrate
 from polyglotd.store.sqlite.group_commit import GroupCommit
 from polyglotd.store.sqlite.read_pool import ReadPool
+from polyglotd.store.sqlite.running import running
 from polyglotd.store.webhooks import (
     Appended,
     DeadLetter,
@@ -148,17 +149,5 @@ async def open_sqlite_webhooks(
 ) -> AsyncIterator[SqliteWebhookQueue]:
     """Open the queue, made or migrated where need be, and run its writer. Raises `StoreFault`."""
     await trio.to_thread.run_sync(migrate, path, WEBHOOKS)
-    queue = SqliteWebhookQueue(path, clock, app_bytes_max)
-    failure: Exception | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(queue.run)
-            try:
-                yield queue
-            except Exception as error:
-                failure = error  # it rises as itself, not in a group
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-    finally:
-        queue.close()
+    async with running(SqliteWebhookQueue(path, clock, app_bytes_max)) as queue:
+        yield queue
