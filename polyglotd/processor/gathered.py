@@ -22,30 +22,34 @@ class Gathered:
         self._hurry = hurry
         self._start = 0  # the position before what was gathered
         self._batches: list[ReadBatch] = []
+        self._records = 0  # in them
 
     async def next_batch(self, limit: int) -> ReadBatch:
         """As the interface has it, but for `limit`, which bounds a single read."""
         if not self._batches:
             start = self._reader.position
-            self._batches.append(await self._reader.next_batch(limit))
+            self._gather(await self._reader.next_batch(limit))
             self._start = start
         async with trio.open_nursery() as gathering:
             gathering.cancel_scope.deadline = trio.current_time() + (-inf if self._hurry.is_set() else GATHER_S)
             gathering.start_soon(self._end_on_hurry, gathering.cancel_scope)
             while self._has_room:
-                self._batches.append(await self._reader.next_batch(limit))
+                self._gather(await self._reader.next_batch(limit))
             gathering.cancel_scope.cancel()
-        batches, self._batches = self._batches, []
+        batches, self._batches, self._records = self._batches, [], 0
         return ReadBatch(
             [record for batch in batches for record in batch.records],
             batches[-1].end,
             [end for batch in batches for end in batch.ends],
         )
 
+    def _gather(self, batch: ReadBatch) -> None:
+        self._batches.append(batch)
+        self._records += len(batch.records)
+
     @property
     def _has_room(self) -> bool:
-        records = sum(len(batch.records) for batch in self._batches)
-        return records < GATHER_RECORDS and self._batches[-1].end - self._start < GATHER_BYTES
+        return self._records < GATHER_RECORDS and self._batches[-1].end - self._start < GATHER_BYTES
 
     async def _end_on_hurry(self, gathering: trio.CancelScope) -> None:
         await self._hurry.wait()

@@ -1,10 +1,12 @@
 """The stage that queues webhooks: of what is in the log, that which any endpoint of the app wants.
 
 A `Sink` of `log_stage`, whose reader lets the log go only as far as is durable here (`durable_commits`): a batch of
-which nothing is wanted moves the cursor in memory alone, and in the queue now and then. Sends nothing.
+which nothing is wanted moves the cursor in memory alone, and in the queue now and then, or when the log falls silent.
+Sends nothing.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -17,16 +19,17 @@ from polyglotd.log.interface import (
     ReadBatch,
     ReadRecord,
 )
-from polyglotd.model import Event
+from polyglotd.model import Event, Unavailable
 from polyglotd.model.event import tombstone
 from polyglotd.model.webhooks import channel_item, published_item, quota_item
 from polyglotd.processor.webhooks.endpoints import Endpoints
 from polyglotd.processor.webhooks.who_is_where import News, PresenceBatch, WhoIsWhere
-from polyglotd.store.interface import RecordRefused, SetAside
+from polyglotd.store.interface import RecordRefused, SetAside, StoreFault
 from polyglotd.store.webhooks import Appended, Item, WebhookQueue
 
 CURSOR_S = 1.0  # so often the cursor is kept where nothing is queued …
 CURSOR_BYTES = 1 << 20  # … or after so much of the log
+KEEP_DEADLINE_S = 10.0  # for a queue to keep an idle log's cursor
 
 
 class WebhookSink:
@@ -36,10 +39,13 @@ class WebhookSink:
         self._clock = clock
         self._who: WhoIsWhere | None = None
         self._kept_s = float("-inf")
+        self._log_id = ""
+        self._passed = 0  # before it nothing is wanted that is not in the queue
         self.durable = 0  # the queue's cursor of the log that is read
 
     async def cursor(self, log_id: str) -> int:
-        self.durable = await self._queue.cursor(log_id)
+        self._log_id = log_id
+        self.durable = self._passed = await self._queue.cursor(log_id)
         return self.durable
 
     async def append(
@@ -62,16 +68,32 @@ class WebhookSink:
         )
         says_something = any(getattr(batch, name) for name in Appended.__struct_fields__)
         if not says_something and not self._cursor_is_due(end):
+            self._passed = end
             return
         await self._queue.append(log_id, end, batch)
         self._who.apply(presence)
-        self.durable, self._kept_s = end, trio.current_time()
+        self._moved(end)
         for app_id in {item.app_id for item in items}:
             self._endpoints.arrived(app_id)
+
+    async def keep_cursor(self) -> None:
+        """Make durable how far it went. What the queue does not take now comes with the next batch."""
+        with suppress(Unavailable, StoreFault), trio.move_on_after(KEEP_DEADLINE_S):
+            passed = self._passed
+            await self._queue.append(self._log_id, passed, Appended())
+            self._moved(passed)
+
+    @property
+    def cursor_lags(self) -> bool:
+        return self.durable < self._passed
 
     def durable_commits(self, reader: LogReader) -> LogReader:
         """The stage's reader, which lets nothing go that a crash would make it read again."""
         return _DurableCommits(reader, self)
+
+    def _moved(self, end: int) -> None:
+        self.durable, self._passed = max(self.durable, end), max(self._passed, end)
+        self._kept_s = trio.current_time()
 
     def _cursor_is_due(self, end: int) -> bool:
         return end - self.durable >= CURSOR_BYTES or trio.current_time() - self._kept_s >= CURSOR_S
@@ -155,6 +177,13 @@ class _DurableCommits:
         self._sink = sink
 
     async def next_batch(self, limit: int) -> ReadBatch:
+        """An idle log is let go too: nobody knows when its next record comes."""
+        if self._sink.cursor_lags:
+            with trio.move_on_after(CURSOR_S):
+                return await self._reader.next_batch(limit)
+            await self._sink.keep_cursor()
+            with suppress(Unavailable):  # the next batch's commit says it too
+                await self._reader.commit(self._sink.durable)
         return await self._reader.next_batch(limit)
 
     async def commit(self, position: int) -> None:

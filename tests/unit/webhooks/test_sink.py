@@ -186,6 +186,27 @@ async def test_where_nothing_is_wanted_the_log_is_let_go_as_far_as_the_cursor_is
         assert await queue.cursor(log.id) == log.end
 
 
+async def test_a_log_that_falls_silent_is_let_go_though_nothing_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        open_segments(tmp_path / "log", LogSettings()) as log,
+        open_sqlite_webhooks(tmp_path / "w.db") as queue,
+    ):
+        monkeypatch.setattr(sink_module, "CURSOR_S", 0.1)
+        monkeypatch.setattr(sink_module, "CURSOR_BYTES", 1 << 40)
+        async with stage(log, queue, Registry()) as running:
+            for seq in (1, 2):  # the first moves the cursor, having been told of none
+                log.append([event(log, seq)])
+                await through(running, log)
+            with trio.fail_after(10):
+                while log.stats().readers["webhooks"] < log.end:
+                    await trio.sleep(0.01)
+            assert await queue.cursor(log.id) == log.end
+            log.append([event(log, 3)])
+            await through(running, log)
+
+
 async def test_a_record_that_is_no_text_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
     async with (
         open_segments(tmp_path / "log", LogSettings()) as log,
