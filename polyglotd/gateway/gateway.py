@@ -203,24 +203,25 @@ class Gateway:
     def health(self) -> Health:
         """What `/ready` and `/health` say."""
         counters = self._plane.counters()
-        log_failed = self._log.stats().failed
+        log = self._log.stats()
         behind = self._follower.behind_s > REGISTRY_BEHIND_S
         closed_for = self._admission.closed_for
         checks = {
             "registry": "not readable" if behind else "ok",
-            "log": log_failed or "ok",
+            "log": log.failed or "ok",
             "gateway": closed_for or "ok",
         }
         return Health(
             # Without its registry it serves whom it knows. It may be a database that all gateways share: where each
             # said that it takes no work, nobody would be served at all.
-            ready=log_failed is None and closed_for is None,
+            ready=log.failed is None and closed_for is None,
             draining=self._admission.draining,
             checks=checks,
             plane=self._plane.name,
             connections=counters.connections,
             subscriptions=counters.subscriptions,
             topics=counters.topics,
+            log_end=log.end,
         )
 
     def counters(self) -> GatewayCounters:

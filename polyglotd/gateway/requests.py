@@ -138,6 +138,7 @@ class Health:
     connections: int = 0
     subscriptions: int = 0
     topics: int = 0
+    log_end: int = 0  # a position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

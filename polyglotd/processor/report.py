@@ -1,7 +1,8 @@
 """What is known of the processor, wherever it runs: what `/health` and the metrics show.
 
-A processor in a process of its own leaves its health in `DATA/processor.json` once a second (`StateFile`), and the
-gateway on the same directory reads it (`read_state`). What is old is not passed on as news.
+A processor in a process of its own leaves its health in `DATA/processor.json` once a second, five times while it has
+work (`StateFile`), and the gateway on the same directory reads it (`read_state`). What is old is not passed on as
+news.
 """
 
 import logging
@@ -19,6 +20,7 @@ from polyglotd.processor.pipeline import ProcessorHealth
 logger = logging.getLogger(__name__)
 
 EVERY_S = 1.0
+BUSY_S = 0.2  # while stages get on: whoever watches them wants to see when they are done
 AGE_MAX_S = 10.0  # a processor that has said nothing for so long is stuck, or is not there
 FILE_BYTES_MAX = 1 << 20
 
@@ -57,10 +59,13 @@ class StateFile:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled. A file that can't be written is no reason to stop the processor."""
         said = False
+        positions: list[int] = []
         task_status.started()
         while True:
+            health = self._health()
+            before, positions = positions, [stage.position for stage in health.stages.values()]
             try:
-                self.write()
+                self._write(health)
                 said = False
             except OSError as error:
                 if not said:
@@ -68,11 +73,11 @@ class StateFile:
                         "%s can't be written, so the gateway does not know how we are: %s", self._path, error
                     )
                 said = True
-            await trio.sleep(EVERY_S)
+            await trio.sleep(EVERY_S if positions == before else BUSY_S)
 
-    def write(self) -> None:
+    def _write(self, health: ProcessorHealth) -> None:
         """Raises OSError. A few hundred bytes into the page cache, on trio's thread."""
-        state = _State(pid=os.getpid(), written_us=self._clock(), health=self._health())
+        state = _State(pid=os.getpid(), written_us=self._clock(), health=health)
         part = self._path.with_name(self._path.name + ".tmp")
         part.write_bytes(msgspec.json.encode(state))
         part.replace(self._path)

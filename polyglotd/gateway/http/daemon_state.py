@@ -7,11 +7,11 @@ import trio
 from polyglotd.gateway.http.answer import Answer, json_answer
 from polyglotd.gateway.http.auth import credentials, is_operator, require_operator
 from polyglotd.gateway.http.call import Call
+from polyglotd.gateway.http.daemon_shapes import HealthView, ProcessorView, StageView, Status
 from polyglotd.gateway.http.doc import Doc
 from polyglotd.gateway.http.edge import Edge
 from polyglotd.gateway.http.release import release
 from polyglotd.gateway.http.routes import Route
-from polyglotd.gateway.http.shapes import HealthView, ProcessorView, StageView, Status
 from polyglotd.gateway.requests import Health
 from polyglotd.processor.report import ProcessorReport
 
@@ -50,6 +50,7 @@ async def health(edge: Edge, call: Call) -> Answer:
         connections=state.connections,
         subscriptions=state.subscriptions,
         channels=state.topics,
+        log_end=state.log_end,
         processor=None if processor is None else _processor_view(processor),
     )
     return json_answer(view, code)
@@ -73,6 +74,7 @@ def _processor_view(processor: ProcessorReport) -> ProcessorView:
         restarts=processor.restarts_total,
         stages={
             name: StageView(
+                position=stage.position,
                 lag_events=stage.lag_events,
                 lag_bytes=stage.lag_bytes,
                 lag_s=round(stage.lag_s, 3),

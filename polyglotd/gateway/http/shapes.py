@@ -248,51 +248,6 @@ def usage_view(app_id: str, usage: AppUsage) -> Usage:
     )
 
 
-# --- the daemon -----------------------------------------------------------------------------------------------------
-
-
-class Status(ToClient):
-    status: str
-
-
-class StageView(ToClient):
-    """How far a stage of the processor is behind the log, and what it waits for, where it can't go on."""
-
-    lag_events: int
-    lag_bytes: int
-    lag_s: float
-    waiting_for: str | None
-    set_aside: int
-    failures: int
-
-
-class ProcessorView(ToClient):
-    """`process`: shared (the gateway's), own (a child of it) or separate (one that somebody else started)."""
-
-    process: str
-    pid: int | None
-    restarts: int
-    stages: dict[str, StageView]
-
-
-class HealthView(ToClient, omit_defaults=True):
-    """Beside `status` only operators see the rest. `plane`: native (the driver in C++) or asgi (in Python);
-    `plane_why`: why that one serves; `io_threads`: over how many threads it spreads apps. `checks`: each "ok", or
-    what is wrong. `processor`: null where none ever ran on this data directory."""
-
-    status: str
-    version: str = ""
-    plane: str = ""
-    plane_why: str = ""
-    io_threads: int | UnsetType = UNSET
-    parts: dict[str, str] = {}
-    checks: dict[str, str] = {}
-    connections: int | UnsetType = UNSET
-    subscriptions: int | UnsetType = UNSET
-    channels: int | UnsetType = UNSET
-    processor: ProcessorView | None | UnsetType = UNSET
-
-
 class Problem(ToClient):
     """RFC 9457. Beside these, by code: `field`, `limit`, `quota`, `retry_after_ms`, `seqs`."""
 

@@ -182,6 +182,7 @@ async def test_probes_say_little_to_strangers_and_all_to_operators(rig: HttpRig)
         assert detail["parts"] == {"log": "segments", "store": "sqlite"}
         assert set(detail["checks"].values()) == {"ok"}
         assert detail["connections"] == 0
+        assert detail["log_end"] == rig.log.end
 
 
 async def test_a_log_that_failed_is_seen_in_health_and_ready(rig: HttpRig) -> None:
@@ -210,8 +211,8 @@ async def test_health_says_how_far_each_stage_of_the_processor_is_and_what_it_wa
         assert answer.json["checks"]["processor"] == "ok"
         assert (answer.json["processor"]["process"], answer.json["processor"]["pid"]) == ("own", 7)
         assert answer.json["processor"]["stages"]["rollups"] == {
-            "lag_events": 7, "lag_bytes": 800, "lag_s": 60.25, "waiting_for": "the disk is full", "set_aside": 0,
-            "failures": 0,
+            "position": 9_000, "lag_events": 7, "lag_bytes": 800, "lag_s": 60.25, "waiting_for": "the disk is full",
+            "set_aside": 0, "failures": 0,
         }  # fmt: skip
         assert (await rig.call("GET", "/health")).json == {"status": "degraded"}
         assert (await rig.call("GET", "/ready")).status == 200
