@@ -15,7 +15,7 @@ from statistics import median
 
 import trio
 
-from bench.machine import busy, others_busy
+from polyglotctl.bench.cpu_time import busy, others_busy
 from polyglotd.gateway.analytics import AnalyticsReport, AnalyticsRequest
 from polyglotd.gateway.http.analytics import encode_page
 from polyglotd.gateway.time_steps import MINUTES

@@ -18,8 +18,8 @@ import trio
 
 from bench.ingest import given_postgres
 from bench.log_segments import DATA
-from bench.machine import busy, others_busy
 from bench.postgres_server import durable_postgres
+from polyglotctl.bench.cpu_time import busy, others_busy
 from polyglotd.model import Event, now_us
 from polyglotd.store.interface import EventStore, HistoryQuery
 from polyglotd.store.postgres.events import open_postgres_events

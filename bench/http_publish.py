@@ -8,7 +8,7 @@ from statistics import median
 
 from bench.daemon import as_json, empty_endpoint, polyglotd
 from bench.http_load import Load, post
-from bench.machine import busy, others_busy
+from polyglotctl.bench.cpu_time import busy, others_busy
 
 CONNECTIONS = 32
 BATCH_CONNECTIONS = 4

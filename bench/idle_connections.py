@@ -10,7 +10,8 @@ import struct
 import time
 
 from bench.daemon import as_json, polyglotd
-from bench.machine import busy, cpu_s, others_busy, rss_bytes
+from bench.machine import rss_bytes
+from polyglotctl.bench.cpu_time import busy, cpu_s, others_busy
 
 CONNECTIONS = 2000
 MEMBERS_OF_A_ROOM = 10

@@ -24,8 +24,8 @@ import psycopg
 import trio
 
 from bench.log_segments import DATA
-from bench.machine import busy, others_busy
 from bench.postgres_server import durable_postgres
+from polyglotctl.bench.cpu_time import busy, others_busy
 from polyglotd.log.interface import LogSettings
 from polyglotd.log.segments import SegmentLog, open_segments
 from polyglotd.model import Event, now_us

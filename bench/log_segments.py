@@ -12,7 +12,7 @@ from statistics import median
 import trio
 
 from bench.daemon import polyglotd
-from bench.machine import busy, others_busy
+from polyglotctl.bench.cpu_time import busy, others_busy
 from polyglotd.log.interface import LogSettings
 from polyglotd.log.segments import SegmentLog, open_segments
 from polyglotd.model import Event, now_us

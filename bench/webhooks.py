@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from bench.daemon import Server, polyglotd
-from bench.machine import busy, others_busy
+from polyglotctl.bench.cpu_time import busy, others_busy
 
 RATE = 5_500  # events a second that are published
 BATCH = 250
