@@ -18,6 +18,7 @@ import msgspec
 from polyglotctl.api_path import segment
 from polyglotctl.failure import CommandFailed, WrongUsage
 from polyglotctl.http_client import HttpClient
+from polyglotctl.pacing import Pacer
 from polyglotctl.printable import printable
 from polyglotctl.retrying import RETRIED, retrying
 from polyglotctl.session import Session
@@ -74,12 +75,12 @@ def publish_lines(
     started = time.monotonic()
     tally = Tally()
     with _opened(file) as lines, session.http() as client, _progress(file) as advance:
-        pacer = _Pacer(rate)
+        pacer = Pacer(rate)
         batch_max = (
             BATCH_EVENTS_MAX if rate is None else max(1, min(BATCH_EVENTS_MAX, int(rate / BATCHES_PER_SECOND)))
         )
         for batch in _batches(_outgoing(lines, channel, type_), batch_max):
-            pacer.wait(len(batch))
+            time.sleep(pacer.delay_s(len(batch)))
             send(client, app_id, batch, user, tally)
             advance(len(batch))
     elapsed = time.monotonic() - started
@@ -182,26 +183,6 @@ def _refused(event: Outgoing, code: str, message: str, tally: Tally) -> None:
     tally.reasons[code] = tally.reasons.get(code, 0) + 1
     if tally.refused <= REFUSALS_SHOWN:
         print(f"polyglotctl: line {event.line}: {code}: {printable(message)}", file=sys.stderr)
-
-
-class _Pacer:
-    """Spreads events evenly: the n-th may go at n / rate seconds after the first."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._begin: float | None = None
-        self._sent = 0
-
-    def wait(self, count: int) -> None:
-        if self._rate is None:
-            return
-        now = time.monotonic()
-        if self._begin is None:
-            self._begin = now
-        delay = self._begin + self._sent / self._rate - now
-        if delay > 0:
-            time.sleep(delay)
-        self._sent += count
 
 
 @contextmanager

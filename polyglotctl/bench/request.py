@@ -57,3 +57,19 @@ class Crowd:
     concurrency: int
     hold_s: float
     heartbeat_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """Events over the HTTP API, in batches. `within_s`: after the last one, for every stage to have them."""
+
+    app_id: str | None
+    kind: str
+    events: int
+    batch: int
+    channels: int
+    data_bytes: int
+    rate: float | None
+    connections: int
+    within_s: float
+    pids: "list[int] | None"

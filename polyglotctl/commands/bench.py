@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from polyglotctl.bench.request import Crowd, Load, Profile, Server, Words
+from polyglotctl.bench.request import Crowd, Ingest, Load, Profile, Server, Words
 from polyglotctl.options import OutputOption
 from polyglotctl.render import Output
 
@@ -199,3 +199,50 @@ def connect(
         connections=connections, members=members, concurrency=concurrency, hold_s=hold, heartbeat_s=heartbeat
     )
     run_connects(_output(output, json_), server, Words(kind=kind), crowd)
+
+
+@app.command("ingest", epilog="Example: polyglotctl bench ingest --app shop --events 100000 --rate 5000")
+def ingest(
+    events: Annotated[int, typer.Option("--events", min=1, help="To publish.")] = 100_000,
+    batch: Annotated[int, typer.Option("--batch", min=1, max=1000, help="Events in a call.")] = 500,
+    channels: Annotated[
+        int, typer.Option("--channels", min=1, max=100_000, help="To publish in, by turns: KIND:bench-ingest-N.")
+    ] = 100,
+    data_bytes: Annotated[int, typer.Option("--data-bytes", min=2, max=1 << 20, help="Of an event's data.")] = 64,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.1, help="Events a second; else as fast as they are taken.")
+    ] = None,
+    connections: Annotated[int, typer.Option("--connections", min=1, max=64, help="That publish.")] = 2,
+    within: Annotated[
+        float, typer.Option("--within", min=0.1, help="Seconds after the last event for every stage to have all.")
+    ] = 60.0,
+    kind: Kind = "room",
+    app_id: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            envvar="POLYGLOT_APP",
+            metavar="APP",
+            help="Publish in this app, within its limits; else in one that is made for the run.",
+        ),
+    ] = None,
+    pid: Pid = None,
+    output: OutputOption = None,
+    json_: Json = False,
+) -> None:
+    """Publish events over the HTTP API: how fast do they reach the store, the analytics, the webhooks' queue?"""
+    from polyglotctl.bench.ingest_run import run_ingest
+
+    asked = Ingest(
+        app_id=app_id,
+        kind=kind,
+        events=events,
+        batch=batch,
+        channels=channels,
+        data_bytes=data_bytes,
+        rate=rate,
+        connections=connections,
+        within_s=within,
+        pids=pid,
+    )
+    run_ingest(_output(output, json_), asked)
