@@ -71,9 +71,10 @@ async def open_processor(
             Forgetting(stores.events, stores.registry, stores.rollups),
             RollupRetention(stores.rollups),
             Erasing(stores.events),
-            Deliveries(endpoints, stores.webhooks, webhook_connector(settings), now_us),
         ]
-        yield Processor(feed, stages, Retention(stores.events, stores.registry, settings.kinds), chores)
+        deliveries = Deliveries(endpoints, stores.webhooks, webhook_connector(settings), now_us)
+        retention = Retention(stores.events, stores.registry, settings.kinds)
+        yield Processor(feed, stages, retention, deliveries, chores)
 
 
 def webhook_connector(settings: Settings) -> Connector:

@@ -12,6 +12,8 @@ import trio
 from polyglotd.processor.feed import Feed
 from polyglotd.processor.retention import Retention
 from polyglotd.processor.stage import Chore, Stage
+from polyglotd.processor.webhooks.deliveries import Deliveries
+from polyglotd.processor.webhooks.delivery_counts import DeliveriesHealth
 
 
 class StageHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,18 +34,25 @@ class ProcessorHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     stages: Mapping[str, StageHealth]
     pruned_total: int
+    deliveries: DeliveriesHealth | None = None  # of a release that did not say so
 
 
 class Processor:
-    """`chores`: beside retention, whose count is shown."""
+    """`chores`: beside retention and deliveries, whose counts are shown."""
 
     def __init__(
-        self, feed: Feed, stages: Sequence[Stage], retention: Retention, chores: Sequence[Chore] = ()
+        self,
+        feed: Feed,
+        stages: Sequence[Stage],
+        retention: Retention,
+        deliveries: Deliveries,
+        chores: Sequence[Chore],
     ) -> None:
         self._feed = feed
         self._stages = stages
         self._retention = retention
-        self._chores = (retention, *chores)
+        self._deliveries = deliveries
+        self._chores: Sequence[Chore] = (retention, deliveries, *chores)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled, which is safe at any await. Raises `LogFault` in a group."""
@@ -63,6 +72,7 @@ class Processor:
         return ProcessorHealth(
             stages={stage.name: self._health(stage) for stage in self._stages},
             pruned_total=self._retention.deleted_total,
+            deliveries=self._deliveries.health(),
         )
 
     def _health(self, stage: Stage) -> StageHealth:

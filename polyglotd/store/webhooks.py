@@ -148,8 +148,8 @@ class WebhookQueue(Protocol):
     async def begin(self, app_id: str, endpoint_id: str) -> EndpointState:
         """Where the endpoint stands. One that is new, or was paused, begins behind the app's newest item."""
 
-    async def pause(self, endpoint_id: str, why: str, at_us: int) -> None:
-        """It gets nothing more until it begins again; what was on its way becomes dead letters."""
+    async def pause(self, endpoint_id: str, why: str, at_us: int) -> int:
+        """It gets nothing more until it begins again; what was on its way becomes dead letters: how many."""
 
     async def retain(self, endpoint_ids: Collection[str]) -> None:
         """Drop all that is kept for others: they were removed."""

@@ -18,6 +18,7 @@ from polyglotd.plane.interface import PlaneCounters
 from polyglotd.plane.native.counters import DriverCounters
 from polyglotd.processor.pipeline import StageHealth
 from polyglotd.processor.report import ProcessorReport
+from polyglotd.processor.webhooks.delivery_counts import DeliveriesHealth
 from polyglotd.store.interface import StoreStats
 from polyglotd.store.webhooks import QueueStats
 from polyglotd.telemetry.driver_metrics import busiest, driver_app_metrics, driver_metrics
@@ -167,6 +168,30 @@ def _processor(report: ProcessorReport) -> Iterator[Metric]:
             gauge.add_metric((stage,), _stage_gauge(its, name))
         yield gauge
     yield _counter("pruned_events", "Stored events that were too old.", health.pruned_total)
+    if health.deliveries is not None:
+        yield from _deliveries(health.deliveries)
+
+
+def _deliveries(health: DeliveriesHealth) -> Iterator[Metric]:
+    yield _by(
+        CounterMetricFamily("polyglot_webhook_attempts", "POSTs to webhooks' endpoints.", labels=("outcome",)),
+        {"succeeded": health.sent_total, "failed": health.failed_total},
+    )
+    yield _by(
+        CounterMetricFamily("polyglot_webhook_messages", "Messages that came to an end.", labels=("outcome",)),
+        {"delivered": health.sent_total, "dead": health.dead_total},
+    )
+    yield _counter("webhook_items_delivered", "Items of messages that were delivered.", health.items_sent_total)
+    yield _gauge("webhook_endpoints", "Endpoints that get messages now.", health.endpoints)
+    yield _gauge("webhook_circuits_open", "Those that fail, and are only probed.", health.circuits_open)
+    yield _by(
+        GaugeMetricFamily("polyglot_webhook_sending_messages", "Messages being sent now.", labels=("lane",)),
+        {name: lane.sending for name, lane in health.lanes.items()},
+    )
+    yield _by(
+        GaugeMetricFamily("polyglot_webhook_due_messages", "Those that wait for others to end.", labels=("lane",)),
+        {name: lane.waiting for name, lane in health.lanes.items()},
+    )
 
 
 def _stage_gauge(stage: StageHealth, name: str) -> float:
@@ -221,6 +246,12 @@ def _apps(apps: Mapping[str, AppCounts]) -> Iterator[Metric]:
         topics.add_metric((app_id,), counts.topics)
     yield connections
     yield topics
+
+
+def _by(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
+    for label, value in values.items():
+        family.add_metric((label,), value)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

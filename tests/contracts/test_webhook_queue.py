@@ -212,7 +212,8 @@ async def test_a_paused_endpoint_keeps_what_was_on_its_way_as_dead_letters_and_b
     await queue.begin("chat", "whe_1")
     await fill(queue, 1, 2)
     await queue.formed("whe_1", 1, [message(1, (1, 1))])
-    await queue.pause("whe_1", "it answered 410", NOW)
+    assert await queue.pause("whe_1", "it answered 410", NOW) == 1
+    assert await queue.pause("whe_1", "it was disabled", NOW) == 0
     assert await queue.pending("whe_1") == []
     await queue.formed("whe_1", 2, [message(2, (2, 2))])  # a task that did not know yet
     assert await queue.pending("whe_1") == []

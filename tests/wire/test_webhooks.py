@@ -287,6 +287,39 @@ async def test_an_endpoint_that_says_410_is_disabled(hooked: DaemonProcess) -> N
         assert again.body == receiver.received[0].body
 
 
+async def test_metrics_say_what_came_of_messages(own_hooked: DaemonProcess) -> None:
+    """The processor that sends them is a process of its own."""
+    wanted = {
+        'attempts_total{outcome="succeeded"}': 2.0,
+        'attempts_total{outcome="failed"}': 1.0,
+        'messages_total{outcome="delivered"}': 2.0,
+        'messages_total{outcome="dead"}': 1.0,
+        "items_delivered_total": 2.0,
+        "endpoints": 1.0,  # the other one wants nothing more
+        "circuits_open": 0.0,
+        'sending_messages{lane="well"}': 0.0,
+        'due_messages{lane="failing"}': 0.0,
+    }
+    async with (
+        Operator(own_hooked) as operator,
+        open_receiver() as receiver,
+        open_receiver(answer(410)) as gone,
+    ):
+        tenant = await operator.create("hook-metrics")
+        await add(operator, tenant, receiver)
+        await add(operator, tenant, gone)
+        for number in (1, 2):
+            await operator.publish(tenant, "room:a", number)
+            await receiver.count(number)
+        shown: dict[str, float] = {}
+        with trio.fail_after(20):
+            while shown != wanted:
+                text = (await operator.http.get("/metrics", headers=operator.credentials)).text
+                found = dict(re.findall(r"^polyglot_webhook_(\S+) (\S+)$", text, re.MULTILINE))
+                shown = {name: float(found[name]) for name in wanted if name in found}
+                await trio.sleep(0.05)
+
+
 def test_the_command_line_manages_webhooks(hooked: DaemonProcess) -> None:
     def ctl(*args: str, code: int = 0) -> Any:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("POLYGLOT_")}

@@ -12,8 +12,10 @@ import trio
 from polyglotd.access.webhook_addresses import check_url
 from polyglotd.model import Endpoint, Invalid, Unavailable
 from polyglotd.processor.webhooks.connecting import Connector
-from polyglotd.processor.webhooks.delivery import Delivery, DeliveryCounts, Lanes
+from polyglotd.processor.webhooks.delivery import Delivery
+from polyglotd.processor.webhooks.delivery_counts import DeliveriesHealth, DeliveryCounts
 from polyglotd.processor.webhooks.endpoints import Endpoints
+from polyglotd.processor.webhooks.lanes import Lanes
 from polyglotd.processor.webhooks.sending import Sender
 from polyglotd.store.interface import StoreFault
 from polyglotd.store.webhooks import WebhookQueue
@@ -59,6 +61,19 @@ class Deliveries:
                 changed = self._endpoints.changed
                 self._reconcile(nursery)
                 await changed.wait()
+
+    def health(self) -> DeliveriesHealth:
+        """A snapshot."""
+        counts = self.counts
+        return DeliveriesHealth(
+            sent_total=counts.sent_total,
+            items_sent_total=counts.items_sent_total,
+            failed_total=counts.failed_total,
+            dead_total=counts.dead_total + self._endpoints.dead_total,
+            endpoints=len(self._running),
+            circuits_open=sum(delivery.is_only_probed for delivery, _ in self._running.values()),
+            lanes=self._lanes.health(),
+        )
 
     def _reconcile(self, nursery: trio.Nursery) -> None:
         now = {one.endpoint_id: one for of_app in self._endpoints.by_app.values() for one in of_app}

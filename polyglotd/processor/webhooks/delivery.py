@@ -26,6 +26,8 @@ from polyglotd.processor.webhooks.backoff import (
     breaker_delay_us,
     retry_delay_us,
 )
+from polyglotd.processor.webhooks.delivery_counts import DeliveryCounts
+from polyglotd.processor.webhooks.lanes import Lanes
 from polyglotd.processor.webhooks.sending import Outcome, Sender
 from polyglotd.store.interface import StoreFault
 from polyglotd.store.webhooks import Message, QueuedItem, Runs, Try, WebhookQueue
@@ -54,25 +56,6 @@ class _Pending:
     @property
     def is_aside(self) -> bool:
         return self.message.answered and self.message.attempts >= PUT_ASIDE_AFTER
-
-
-@dataclass(slots=True)
-class DeliveryCounts:
-    """Of all endpoints, since the start: for metrics."""
-
-    sent_total: int = 0
-    items_sent_total: int = 0
-    failed_total: int = 0
-    dead_total: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lanes:
-    """How many may send at once. Endpoints that failed last have a lane of their own: however many hang in it, it
-    holds up no other."""
-
-    well: trio.CapacityLimiter
-    failing: trio.CapacityLimiter
 
 
 class Delivery:
@@ -121,6 +104,10 @@ class Delivery:
                     await trio.sleep(STORE_RETRY_S)
         finally:
             await self._sender.aclose()
+
+    @property
+    def is_only_probed(self) -> bool:
+        return self._failures >= BREAKER_FAILURES
 
     def reload(self) -> None:
         """Somebody else has changed what is to be sent."""
@@ -276,7 +263,7 @@ class Delivery:
     async def _through(self, pending: _Pending, one: Try) -> None:
         await self._queue.sent(self.endpoint.endpoint_id, one)
         self._pending.remove(pending)
-        if self._failures >= BREAKER_FAILURES:
+        if self.is_only_probed:
             logger.info("webhook %s answers again", self.endpoint.endpoint_id)
         self._failures = self._resume_us = 0
         self._counts.sent_total += 1
@@ -310,7 +297,7 @@ class Delivery:
 
     async def _expire(self, now: int) -> None:
         """While the endpoint is down: give up what has waited for 24 h, made into messages where it was not yet."""
-        if self._failures < BREAKER_FAILURES:
+        if not self.is_only_probed:
             return
         why = "the webhook has not answered for 24 h"
         for pending in list(self._pending):

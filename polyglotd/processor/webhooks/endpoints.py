@@ -40,6 +40,7 @@ class Endpoints:
         self._begun: frozenset[str] = frozenset()
         self._arrivals: dict[str, trio.Event] = {}
         self.by_app: Mapping[str, Sequence[Endpoint]] = {}  # the enabled ones
+        self.dead_total = 0  # messages on their way to those that were disabled
         self.changed = trio.Event()  # replaced by another when it is set
 
     async def refresh(self) -> None:
@@ -66,7 +67,7 @@ class Endpoints:
         for endpoint in found:
             if not endpoint.enabled and (endpoint.endpoint_id in self._begun or self._version < 0):
                 why = endpoint.disabled_why or "the webhook was disabled"
-                await self._queue.pause(endpoint.endpoint_id, why, self._clock())
+                self.dead_total += await self._queue.pause(endpoint.endpoint_id, why, self._clock())
         ids = {endpoint.endpoint_id for endpoint in found}
         if self._version < 0 or not self._begun <= ids:
             await self._queue.retain(ids)

@@ -30,13 +30,13 @@ def begin(connection: Connection, app_id: str, endpoint_id: str) -> EndpointStat
     return read_states(connection, app_id)[endpoint_id]
 
 
-def pause(connection: Connection, endpoint_id: str, why: str, at_us: int) -> None:
+def pause(connection: Connection, endpoint_id: str, why: str, at_us: int) -> int:
     query(connection, "UPDATE polyglot.webhook_endpoints SET active = false WHERE endpoint_id = %s", (endpoint_id,))
-    query(
+    return query(
         connection,
         "UPDATE polyglot.webhook_messages SET dead = true, ended = %s, why = %s WHERE endpoint_id = %s AND NOT dead",
         (moment(at_us), why, endpoint_id),
-    )
+    ).rowcount
 
 
 def retain(connection: Connection, endpoint_ids: Collection[str]) -> None:

@@ -30,12 +30,12 @@ def begin(connection: sqlite3.Connection, app_id: str, endpoint_id: str) -> Endp
     return read_states(connection, app_id)[endpoint_id]
 
 
-def pause(connection: sqlite3.Connection, endpoint_id: str, why: str, at_us: int) -> None:
+def pause(connection: sqlite3.Connection, endpoint_id: str, why: str, at_us: int) -> int:
     connection.execute("UPDATE endpoints SET active = 0 WHERE endpoint_id = ?", (endpoint_id,))
-    connection.execute(
+    return connection.execute(
         "UPDATE messages SET dead = 1, ended_us = ?, why = ? WHERE endpoint_id = ? AND NOT dead",
         (at_us, why, endpoint_id),
-    )
+    ).rowcount
 
 
 def retain(connection: sqlite3.Connection, endpoint_ids: Collection[str]) -> None:

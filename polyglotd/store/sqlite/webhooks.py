@@ -75,8 +75,8 @@ class SqliteWebhookQueue:
     async def begin(self, app_id: str, endpoint_id: str) -> EndpointState:
         return await self._writer.do(lambda c: messages.begin(c, app_id, endpoint_id))
 
-    async def pause(self, endpoint_id: str, why: str, at_us: int) -> None:
-        await self._writer.do(lambda c: messages.pause(c, endpoint_id, why, at_us))
+    async def pause(self, endpoint_id: str, why: str, at_us: int) -> int:
+        return await self._writer.do(lambda c: messages.pause(c, endpoint_id, why, at_us))
 
     async def retain(self, endpoint_ids: Collection[str]) -> None:
         await self._writer.do(lambda c: messages.retain(c, endpoint_ids))

@@ -10,6 +10,8 @@ from polyglotd.log.interface import LogStats
 from polyglotd.plane.interface import PlaneCounters
 from polyglotd.processor.pipeline import ProcessorHealth, StageHealth
 from polyglotd.processor.report import ProcessorReport
+from polyglotd.processor.webhooks.delivery_counts import DeliveriesHealth
+from polyglotd.processor.webhooks.lanes import LaneHealth
 from polyglotd.store.interface import StoreStats
 from polyglotd.store.webhooks import QueueStats
 from polyglotd.telemetry.metrics import APPS_MAX, MetricsPage, Snapshot
@@ -17,6 +19,10 @@ from polyglotd.telemetry.metrics import APPS_MAX, MetricsPage, Snapshot
 STAGE = StageHealth(
     position=1, events_total=9, failures_total=2, set_aside_total=1, lag_events=7, lag_bytes=800, lag_s=1.5,
     waiting_for=None,
+)  # fmt: skip
+DELIVERIES = DeliveriesHealth(
+    sent_total=5, items_sent_total=60, failed_total=3, dead_total=1, endpoints=4, circuits_open=2,
+    lanes={"well": LaneHealth(sending=7, waiting=8), "failing": LaneHealth(sending=9, waiting=10)},
 )  # fmt: skip
 
 
@@ -79,7 +85,10 @@ def test_names_and_units_are_prometheus_own() -> None:
         plane=PlaneCounters(),
         log=LogStats(end=0, unread_bytes=0, bytes_max=0, segments=0, channels=0, readers={}, failed=None),
         store=StoreStats(file_bytes=0, wal_bytes=0, set_aside=0),
-        processor=ProcessorReport(where="shared", health=ProcessorHealth(stages={"store": STAGE}, pruned_total=1)),
+        processor=ProcessorReport(
+            where="shared",
+            health=ProcessorHealth(stages={"store": STAGE}, pruned_total=1, deliveries=DELIVERIES),
+        ),
         apps={"a": AppCounts(1, 1)},
     )
     page = MetricsPage(lambda: everything, release="1", parts={}).render().decode()
@@ -118,3 +127,27 @@ def test_what_waits_for_webhooks_is_shown() -> None:
     shown = samples(Snapshot(webhooks=QueueStats(behind=1, item_bytes=2, waiting=3, dead=4, lost=5)))
     names = ("behind_items", "queue_bytes", "waiting_messages", "dead_letters", "lost_items")
     assert [shown[f"polyglot_webhook_{name}"] for name in names] == [1, 2, 3, 4, 5]
+
+
+def test_what_came_of_webhooks_is_shown() -> None:
+    health = ProcessorHealth(stages={}, pruned_total=0, deliveries=DELIVERIES)
+    shown = samples(Snapshot(processor=ProcessorReport(where="own", health=health)))
+    assert {name: value for name, value in shown.items() if name.startswith("polyglot_webhook")} == {
+        "polyglot_webhook_attempts_total{succeeded}": 5,
+        "polyglot_webhook_attempts_total{failed}": 3,
+        "polyglot_webhook_messages_total{delivered}": 5,
+        "polyglot_webhook_messages_total{dead}": 1,
+        "polyglot_webhook_items_delivered_total": 60,
+        "polyglot_webhook_endpoints": 4,
+        "polyglot_webhook_circuits_open": 2,
+        "polyglot_webhook_sending_messages{well}": 7,
+        "polyglot_webhook_sending_messages{failing}": 9,
+        "polyglot_webhook_due_messages{well}": 8,
+        "polyglot_webhook_due_messages{failing}": 10,
+    }
+
+
+def test_a_processor_of_an_older_release_says_nothing_of_webhooks() -> None:
+    health = ProcessorHealth(stages={"store": STAGE}, pruned_total=0)
+    shown = samples(Snapshot(processor=ProcessorReport(where="separate", health=health)))
+    assert not any(name.startswith("polyglot_webhook") for name in shown)

@@ -146,6 +146,9 @@ async def test_an_endpoint_that_says_500_for_a_day_leaves_dead_letters_that_can_
         (letter,) = await rig.queue.dead_letters("whe_1", None, 9)
         assert letter.why == "not delivered within 24 h; at last: HTTP 500"
         assert (await rig.state()).waiting == 0
+        said = rig.deliveries.health()
+        assert (said.failed_total, said.dead_total, said.sent_total) == (len(receiver.received), 1, 0)
+        assert (said.endpoints, said.circuits_open) == (1, 1)
         receiver.reply = OK
         await rig.queue.replay("whe_1", None, clock(), clock() + TRIED_FOR_US)
         count = len(receiver.received)
@@ -154,6 +157,9 @@ async def test_an_endpoint_that_says_500_for_a_day_leaves_dead_letters_that_can_
         assert receiver.received[-1].body == receiver.received[0].body
         assert receiver.received[-1].headers["webhook-timestamp"] != receiver.received[0].headers["webhook-timestamp"]
         assert endpoint.enabled
+        await rig.until(lambda: rig.deliveries.health().circuits_open == 0)
+        said = rig.deliveries.health()
+        assert (said.sent_total, said.items_sent_total, said.dead_total) == (1, 2, 1)
 
 
 async def test_what_waits_for_an_endpoint_that_is_away_for_days_becomes_dead_letters_by_age(
@@ -270,6 +276,9 @@ async def test_a_hundred_endpoints_that_hang_delay_none_that_is_well(tmp_path: P
             await rig.publish(("room:a", seq))
             await well.wait_for(lambda r, s=seq: s in seqs(r.received, "room:a"), within_s=10)
         await hanging.count(64, within_s=10)
+        lanes = rig.deliveries.health().lanes
+        assert 64 <= lanes["well"].sending <= 100
+        assert (lanes["well"].waiting, lanes["failing"].sending) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
