@@ -11,7 +11,7 @@ namespace {
 using polyglot::Gcra;
 
 TEST("over any time no more than rate * t + burst is taken, and waiting as told is just enough") {
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= check::seeds(60); ++seed) {
     check::Dice dice(seed);
     const double rate = static_cast<double>(1 + dice.below(2'000'000)) / 1000;
     const double burst = static_cast<double>(1 + dice.below(20));

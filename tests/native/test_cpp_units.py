@@ -1,6 +1,5 @@
 """The driver's own tests, in C++: native/tests/, as programs that sanitizers watch."""
 
-import os
 import subprocess
 
 import pytest
@@ -17,12 +16,9 @@ DEADLINE_S = 300.0
 def test_the_unit_tests_in_cpp_pass(part: str, program: str) -> None:
     # The thread sanitizer's memory map leaves no room for chance.
     command = ["setarch", "-R", built(part, program)]
-    # The simulated loop has one thread; what others may do to it is in tests of their own.
-    worlds = {} if part == "address" or os.environ.get("POLYGLOT_TEST_FULL") else {"POLYGLOT_SIM_SEEDS": "40"}
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=os.environ | worlds,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
