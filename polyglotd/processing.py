@@ -5,7 +5,6 @@ that it fills.
 """
 
 import os
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -79,7 +78,7 @@ async def open_processor(
 
 def webhook_connector(settings: Settings) -> Connector:
     """To endpoints, by the operator's rules. TLS is verified by what the system trusts, or SSL_CERT_FILE names."""
-    return Connector(Allowed.of(settings.webhooks.allow_private), ssl.create_default_context())
+    return Connector(Allowed.of(settings.webhooks.allow_private))
 
 
 def open_processor_beside(

@@ -34,20 +34,28 @@ def resolve(host: str, port: int) -> Sequence[str]:
 class Connector:
     """One for all endpoints. Every deadline is the caller's."""
 
-    def __init__(self, allowed: Allowed, tls: ssl.SSLContext, resolve: Resolve = resolve) -> None:
+    def __init__(
+        self,
+        allowed: Allowed,
+        make_tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        resolve: Resolve = resolve,
+    ) -> None:
+        """`make_tls` is called once, in a thread, for the first connection that needs it: reading what the system
+        trusts takes long enough to be felt at every start of a daemon."""
         self.allowed = allowed
-        self._tls = tls
+        self._make_tls = make_tls
+        self._tls: ssl.SSLContext | None = None
+        self._making_tls = trio.Lock()
         self._resolve = resolve
         self._lookups = trio.CapacityLimiter(LOOKUPS_MAX)
 
     async def connect(self, target: Target) -> trio.abc.Stream:
         """Raises `CannotConnect`. Cancelled: nothing stays open."""
-        stream = await self._connect(target)
         if target.scheme == "http":
-            return stream
-        secured = trio.SSLStream(
-            stream, self._tls, server_hostname=target.host.removesuffix("."), https_compatible=True
-        )
+            return await self._connect(target)
+        tls = await self._context()
+        stream = await self._connect(target)
+        secured = trio.SSLStream(stream, tls, server_hostname=target.host.removesuffix("."), https_compatible=True)
         try:
             await secured.do_handshake()
         except (trio.BrokenResourceError, ssl.SSLError) as error:
@@ -57,6 +65,12 @@ class Connector:
             await trio.aclose_forcefully(stream)
             raise
         return secured
+
+    async def _context(self) -> ssl.SSLContext:
+        async with self._making_tls:
+            if self._tls is None:
+                self._tls = await trio.to_thread.run_sync(self._make_tls)
+            return self._tls
 
     async def _connect(self, target: Target) -> trio.SocketStream:
         why = f"{target.host} has no address"

@@ -1,7 +1,6 @@
 """Deliveries to endpoints that fail in every way, with real HTTP, the real queue, and a clock that the test moves."""
 
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -115,7 +114,7 @@ async def open_rig(path: Path, clock_: MockClock | None = None) -> AsyncIterator
     async with open_sqlite_webhooks(path / "webhooks.db", clock=clock) as queue, trio.open_nursery() as nursery:
         registry = Registry()
         known = Endpoints(registry, queue, clock)
-        connector = Connector(Allowed(everything=True), ssl.create_default_context())
+        connector = Connector(Allowed(everything=True))
         sending = Deliveries(known, queue, connector, clock)
         await nursery.start(sending.run)
         yield Rig(queue, registry, known, sending)

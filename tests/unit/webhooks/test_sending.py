@@ -29,7 +29,7 @@ PATIENT = 0.15  # real seconds without news, after which the clock goes on to th
 async def sender(
     allowed: Allowed = ALL, tls: ssl.SSLContext | None = None, resolve: Resolve = resolve
 ) -> AsyncIterator[Sender]:
-    one = Sender(Connector(allowed, tls or ssl.create_default_context(), resolve))
+    one = Sender(Connector(allowed, lambda: tls or ssl.create_default_context(), resolve))
     try:
         yield one
     finally:
