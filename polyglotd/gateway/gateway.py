@@ -143,7 +143,7 @@ class Gateway:
         self._longpoll = LongPoll(port, self._admission, expiry, virtual)
         self._tails = PatternTails(port, directory, self._admission, topics, virtual, log)
         self._app_events = AppEvents(log, store, past)
-        self._imports = Imports(log, store, directory, topics)
+        self._imports = Imports(log, store, directory, topics, active, rates, quotas)
         self._channel_list = ChannelList(topics, presence, past)
         self._usage = UsageReport(store, broker, topics, self._metering, quotas, wall)
         self._analytics = AnalyticsReport(rollups, log, wall)
@@ -314,7 +314,8 @@ class Gateway:
         return await self._app_events.page(await self._entry(caller), request)
 
     async def import_events(self, caller: OperatorCaller, runs: Sequence[ImportRun]) -> list[Imported | Refusal]:
-        """Into channels that have no past; a result a run. Raises `Unavailable`: then send all of it again."""
+        """Into channels that have no past; a result a run. Raises `Unavailable`, `QuotaExceeded`: then send all of it
+        again."""
         return await self._imports.run(await self._entry(caller), runs)
 
     async def usage(self, caller: Caller) -> AppUsage:

@@ -3,20 +3,26 @@
 Used by the admin API. They go through the log, as every event does, so the store, the analytics and a restart find
 them as they find all others; nobody is in such a channel, so nobody has to be told. Seqs follow each other from 1
 (the client numbers them, `model.imported_epoch`), which is also why a part that is sent again is known by its seqs.
+They fill `stored-bytes` as all events do; no rate and no `events-per-month` holds up what has happened.
 """
 
 from collections.abc import Sequence
 
 import msgspec
 
+from polyglotd.gateway.active_apps import ActiveApps
+from polyglotd.gateway.app_rates import AppRates
 from polyglotd.gateway.directory import Directory, Entry
+from polyglotd.gateway.quotas import Quotas
 from polyglotd.gateway.topics import Topics, unknown_kind
+from polyglotd.limits.usage_tally import BYTES
 from polyglotd.log.interface import EventLog
 from polyglotd.model import (
     Conflict,
     Event,
     Forbidden,
     Invalid,
+    QuotaExceeded,
     Refusal,
     check_channel,
     check_event_id,
@@ -56,15 +62,34 @@ class Imported(msgspec.Struct, frozen=True):
 
 
 class Imports:
-    def __init__(self, log: EventLog, store: EventStore, directory: Directory, topics: Topics) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        store: EventStore,
+        directory: Directory,
+        topics: Topics,
+        active: ActiveApps,
+        rates: AppRates,
+        quotas: Quotas,
+    ) -> None:
         self._log = log
         self._store = store
         self._directory = directory
         self._topics = topics
+        self._active = active
+        self._rates = rates
+        self._quotas = quotas
 
     async def run(self, entry: Entry, runs: Sequence[ImportRun]) -> list[Imported | Refusal]:
         """A result a run, in order; one that is refused has nothing imported. Raises `Unavailable` where the log
-        takes nothing now: then some of them may be imported, and may be sent again."""
+        takes nothing now, and `QuotaExceeded` where the app's `stored-bytes` are used up: then some of them may be
+        imported, and may be sent again."""
+        app_id = entry.app.app_id
+        with self._active.held(app_id):
+            await self._rates.configured(app_id, entry.app.limits)  # from here on it is known what is used
+            return await self._in_order(entry, runs)
+
+    async def _in_order(self, entry: Entry, runs: Sequence[ImportRun]) -> list[Imported | Refusal]:
         results: list[Imported | Refusal] = []
         end = 0
         try:
@@ -75,7 +100,7 @@ class Imports:
                 except (Invalid, Conflict, Forbidden) as refusal:
                     results.append(refusal)
                 except Refusal as refusal:
-                    if refusal.reason == "unavailable":
+                    if refusal.reason in ("unavailable", "quota_exceeded"):
                         raise
                     results.append(refusal)
         finally:
@@ -97,6 +122,8 @@ class Imports:
         new = run.events[max(0, there + 1 - run.first_seq) :]
         if not new:
             return Imported(0, len(run.events)), 0
+        if self._quotas.used_up(app_id)[1]:
+            raise QuotaExceeded(f"{app_id} has used up its {BYTES}", quota=BYTES)
         first_seq = run.first_seq + len(run.events) - len(new)
         if first_seq != there + 1:
             raise Invalid(f"seq {there + 1} is the next, not {first_seq}: an event before it is missing", field="seq")
@@ -121,7 +148,9 @@ class Imports:
             )
             for seq, event in enumerate(new, first_seq)
         ]
-        return Imported(len(new), len(run.events) - len(new)), self._log.append(events)
+        end = self._log.append(events)
+        self._quotas.on_imported(app_id, end, events)
+        return Imported(len(new), len(run.events) - len(new)), end
 
     async def _there(self, app_id: str, run: ImportRun) -> int:
         """Up to which seq the epoch is here."""

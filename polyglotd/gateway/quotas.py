@@ -7,7 +7,7 @@ admitted beyond it. At some percents a record goes into the log, for webhooks.
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -15,7 +15,7 @@ from polyglotd.gateway.clock import WallClock
 from polyglotd.limits.month import month_ends_us, month_of
 from polyglotd.limits.usage_tally import EVENTS, UsageTally
 from polyglotd.log.interface import EventLog, QuotaReached
-from polyglotd.model import Limits, Unavailable
+from polyglotd.model import Event, Limits, Unavailable
 from polyglotd.plane.interface import Published
 from polyglotd.store.interface import EventStore
 
@@ -81,6 +81,17 @@ class Quotas:
             tally.admitted(record.position, events, record.size)
         else:
             tally.admitted_in_memory(events)
+        if tally.is_limited:
+            self._judge(app_id, tally)
+
+    def on_imported(self, app_id: str, end: int, events: Sequence[Event]) -> None:
+        """They stand before `end` in the log. Each counts in the month of its own time: of other months than this one
+        only the store keeps count."""
+        tally = self._tallies.get(app_id)
+        if tally is None:
+            return
+        of_this_month = sum(month_of(event.ts_us) == tally.month for event in events)
+        tally.admitted(end, of_this_month, sum(len(event.data) for event in events))
         if tally.is_limited:
             self._judge(app_id, tally)
 

@@ -133,6 +133,22 @@ def test_a_part_of_a_past_is_numbered_anew_and_what_is_in_the_way_is_named(
     assert (wrong.returncode, "line 1" in wrong.stderr) == (2, True)
 
 
+def test_an_import_that_fills_the_stored_bytes_ends_and_goes_on_once_there_is_room(
+    old: DaemonProcess, tmp_path: Path
+) -> None:
+    ctl = Ctl(tmp_path, {"POLYGLOT_DATA": str(old.data)})
+    text = ctl.run("export", APP).stdout
+    ctl.json("tenant", "create", "full")
+    ctl.json("quota", "set", "full", "--stored-bytes", "20")
+    done = ctl.run("import", "full", "-", stdin=text)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "quota_exceeded" in done.stderr
+    ctl.json("quota", "set", "full", "--stored-bytes", "1000000")
+    again = ctl.json("import", "full", "-", stdin=text)
+    assert again["imported"] + again["duplicates"] == 100
+    assert 0 < again["imported"] < 100  # the first channel was there
+
+
 def test_an_interrupted_export_ends_with_130_and_says_how_to_go_on(old: DaemonProcess, tmp_path: Path) -> None:
     ctl = Ctl(tmp_path, {"POLYGLOT_DATA": str(old.data)})
     out = tmp_path / "slow.ndjson"

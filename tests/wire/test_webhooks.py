@@ -287,6 +287,19 @@ async def test_an_endpoint_that_says_410_is_disabled(hooked: DaemonProcess) -> N
         assert again.body == receiver.received[0].body
 
 
+async def test_an_import_of_what_is_older_than_an_endpoint_is_not_for_it(hooked: DaemonProcess) -> None:
+    async with Operator(hooked) as operator, open_receiver() as receiver:
+        tenant = await operator.create("hook-import")
+        await add(operator, tenant, receiver)
+        events = [{"id": "old", "type": "m", "ts": "2026-01-02T03:04:05Z", "data": '"old"'}]
+        run = {"channel": "room:past", "epoch": "abc", "first_seq": 1, "events": events}
+        path = f"/admin/apps/{tenant.app_id}/events/import"
+        assert (await operator.ask("POST", path, {"runs": [run]}))["results"] == [{"imported": 1, "duplicates": 0}]
+        await operator.publish(tenant, "room:now", "new")
+        await receiver.count(1)  # the import stands before it in the log
+        assert [item["event"]["data"] for one in receiver.received for item in one.items] == ["new"]
+
+
 async def test_metrics_say_what_came_of_messages(own_hooked: DaemonProcess) -> None:
     """The processor that sends them is a process of its own."""
     wanted = {

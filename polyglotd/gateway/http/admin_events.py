@@ -178,10 +178,11 @@ ROUTES = [
             summary="Import events that were exported",
             needs="operator",
             about="Into channels of `logged` kinds that have no past here and that nobody uses. Ids, users, times and"
-            " data stay; what is there already, by its seq, is left alone.",
+            " data stay; what is there already, by its seq, is left alone. Where `stored-bytes` are used up (429),"
+            " all of it may be sent again once there is room.",
             request=ImportBody,
             answer=ImportResults,
-            errors=(404, 413, 415, 422, 503),
+            errors=(404, 413, 415, 422, 429, 503),
         ),
     ),
 ]

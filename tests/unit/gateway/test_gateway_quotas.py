@@ -15,6 +15,7 @@ from polyglotd.config import Settings
 from polyglotd.gateway import quotas
 from polyglotd.gateway.callers import OperatorCaller
 from polyglotd.gateway.gateway import Gateway
+from polyglotd.gateway.imports import Imported, ImportedEvent, ImportRun
 from polyglotd.gateway.requests import Published, PublishRequest
 from polyglotd.gateway.settings import GatewaySettings
 from polyglotd.limits.month import month_of
@@ -56,6 +57,12 @@ class Node:
     async def publish(self, channel: str, count: int = 1, data: bytes = b"1") -> list[Published | Refusal]:
         caller = OperatorCaller(await self.gateway.find_app(APP))
         return await self.gateway.publish(caller, [PublishRequest(channel, "m", data)] * count)
+
+    async def bring(self, channel: str, *times_us: int, data: bytes = b"1") -> list[Imported | Refusal]:
+        """Import events of these times."""
+        caller = OperatorCaller(await self.gateway.find_app(APP))
+        events = [ImportedEvent(f"old-{n}", "m", data, None, ts_us) for n, ts_us in enumerate(times_us)]
+        return await self.gateway.import_events(caller, [ImportRun(channel, "epoch", None, 1, events)])
 
     async def set(self, **limits: int | None) -> None:
         await self.registry.patch_limits(APP, LimitsPatch(**limits))  # type: ignore[arg-type]
@@ -221,3 +228,38 @@ async def test_a_store_that_is_away_keeps_nobody_from_publishing(
 def _month() -> str:
     """The plane stamps events by the real clock."""
     return month_of(now_us())
+
+
+# --- imports ---
+
+OCTOBER_US = NOVEMBER_US - 31 * 86_400 * 1_000_000
+
+
+async def test_imported_events_fill_the_stored_bytes_at_once_and_are_refused_where_these_are_used_up(
+    tmp_path: Path,
+) -> None:
+    data = b'"%s"' % (b"x" * 98)
+    async with open_node(tmp_path, stored_bytes=300) as node:
+        assert await node.bring("room:old", OCTOBER_US, OCTOBER_US, NOVEMBER_US, data=data) == [Imported(3, 0)]
+        assert quotas_of(await node.publish("room:a")) == ["stored-bytes"]
+        with pytest.raises(QuotaExceeded) as refused:
+            await node.bring("room:older", OCTOBER_US, data=data)
+        assert refused.value.quota == "stored-bytes"
+        assert node.log.head(APP, "room:older").seq == 0
+        await node.set(stored_bytes=10_000)
+        assert await node.bring("room:older", OCTOBER_US, data=data) == [Imported(1, 0)]
+        assert await node.bring("room:older", OCTOBER_US, data=data) == [Imported(0, 1)]
+
+
+async def test_what_is_there_already_may_be_imported_again_where_the_stored_bytes_are_used_up(tmp_path: Path) -> None:
+    async with open_node(tmp_path, stored_bytes=3) as node:
+        assert await node.bring("room:old", OCTOBER_US, OCTOBER_US, OCTOBER_US) == [Imported(3, 0)]
+        assert await node.bring("room:old", OCTOBER_US, OCTOBER_US, OCTOBER_US) == [Imported(0, 3)]
+
+
+async def test_of_imported_events_only_those_of_this_month_are_of_its_quota(tmp_path: Path) -> None:
+    async with open_node(tmp_path, events_per_month=3) as node:
+        assert await node.bring("room:old", *[OCTOBER_US] * 5, NOVEMBER_US) == [Imported(6, 0)]
+        assert quotas_of(await node.publish("room:a", 2)) == ["ok"] * 2
+        assert quotas_of(await node.publish("room:a")) == ["events-per-month"]
+        assert await node.bring("room:older", NOVEMBER_US) == [Imported(1, 0)]  # it has happened
