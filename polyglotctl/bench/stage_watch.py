@@ -9,6 +9,9 @@ from polyglotctl.bench.runner import BenchFailed
 from polyglotctl.http_client import HttpClient
 from polyglotctl.printable import printable
 
+START_WITHIN_S = 20.0
+START_LOOK_EVERY_S = 0.1
+
 
 @dataclass
 class Watched:
@@ -28,14 +31,8 @@ class StageWatch:
         """Raises `BenchFailed` where no processor is at work."""
         self._client = client
         self._target: int | None = None
-        health = self._health()
-        if "log_end" not in health:
-            raise BenchFailed("this daemon's /health does not say how far its processor is. Is it an older release?")
-        found = _stages(health)
-        if not found or health["checks"]["processor"] != "ok":
-            words = health["checks"].get("processor", "none has run on its data directory")
-            raise BenchFailed(f"the daemon's processor is not at work: {printable(words)}.")
-        self.stages = {name: Watched(stage["position"]) for name, stage in found.items()}
+        health = self._started()
+        self.stages = {name: Watched(stage["position"]) for name, stage in _stages(health).items()}
         self.processor_pid: int | None = health["processor"]["pid"]
 
     @property
@@ -66,6 +63,23 @@ class StageWatch:
             stage.lag_s_max = max(stage.lag_s_max, found["lag_s"])
             if self._target is not None and stage.done_at is None and stage.position >= self._target:
                 stage.done_at = time.monotonic()
+
+    def _started(self) -> "dict[str, Any]":
+        """The daemon's health once a processor that has just been started says where it is."""
+        deadline = time.monotonic() + START_WITHIN_S
+        while True:
+            health = self._health()
+            if "log_end" not in health:
+                raise BenchFailed(
+                    "this daemon's /health does not say where its processor is. Is it an older release?"
+                )
+            problem = health["checks"].get("processor", "none has run on its data directory")
+            if problem == "ok" and _stages(health):
+                return health
+            if problem != "ok" or time.monotonic() > deadline:
+                words = "it has yet to say how far it is" if problem == "ok" else printable(problem)
+                raise BenchFailed(f"the daemon's processor is not at work: {words}.")
+            time.sleep(START_LOOK_EVERY_S)
 
     def _health(self) -> "dict[str, Any]":
         found: dict[str, Any] = self._client.call("GET", "/health")
