@@ -16,7 +16,7 @@ import trio
 from polyglotd.log.interface import AppForgotten, Meter, ReadRecord
 from polyglotd.model import Event, now_us
 from polyglotd.model.latency import merged
-from polyglotd.store.analytics import LEVELS, Cell, Deltas, Rollups, RollupSettings
+from polyglotd.store.analytics import LEVELS, AppKey, Cell, Deltas, Rollups, RollupSettings
 from polyglotd.store.interface import RecordRefused, SetAside
 
 COUNT_MAX = (1 << 53) - 1  # of one meter: more is damage, and sums have to stay within the stores' 63 bits
@@ -25,78 +25,63 @@ TIME_MAX_US = 253_402_300_800 * 1_000_000  # the year 10000
 
 def deltas_of(records: Sequence[ReadRecord], kept_from: Mapping[int, int]) -> Deltas:
     """`kept_from`: of each level, the second from which on buckets are kept. Raises `RecordRefused`."""
-    deltas = Deltas()
-    apps: dict[tuple[str, int], Cell] = {}  # by second
-    channels: dict[tuple[str, str, int], Cell] = {}
-    for index, record in enumerate(records):
-        if isinstance(record, Event):
-            _check_event(index, record)
-            _count_event(channels, record)
-        elif isinstance(record, Meter):
+    counted = [(index, record) for index, record in enumerate(records) if isinstance(record, Event | Meter)]
+    events = [record for _, record in counted if isinstance(record, Event)]
+    all_good = _all_good(events)
+    for index, record in counted:
+        if isinstance(record, Meter):
             _check_meter(index, record)
-            _count_meter(apps, record)
-        elif isinstance(record, AppForgotten):
-            app_id = record.app_id
-            deltas.forgotten.add(app_id)
-            for app_key in [key for key in apps if key[0] == app_id]:
-                del apps[app_key]
-            for channel_key in [key for key in channels if key[0] == app_id]:
-                del channels[channel_key]
-            continue
-        else:
-            continue
-        deltas.newest_us = max(deltas.newest_us, record.ts_us)
-    for (app_id, _, second), cell in channels.items():
-        _add(apps.setdefault((app_id, second), Cell()), cell)
-    for level in LEVELS:
-        for (app_id, second), cell in apps.items():
-            if (ts := second - second % level) >= kept_from[level]:
-                _add(deltas.apps.setdefault((app_id, level, ts), Cell()), cell)
-        for (app_id, channel, second), cell in channels.items():
-            if (ts := second - second % level) >= kept_from[level]:
-                _add(deltas.channels.setdefault((app_id, channel, level, ts), Cell()), cell)
+        elif not all_good:
+            _check_event(index, record)
+    deltas = Deltas(newest_us=max((record.ts_us for _, record in counted), default=0))
+    forgotten = {record.app_id: index for index, record in enumerate(records) if isinstance(record, AppForgotten)}
+    if forgotten:
+        deltas.forgotten.update(forgotten)
+        counted = [(index, record) for index, record in counted if index > forgotten.get(record.app_id, -1)]
+        events = [record for _, record in counted if isinstance(record, Event)]
+    if events:
+        from polyglotd.processor.event_columns import count_events  # and NumPy
+
+        deltas.apps, deltas.channels = count_events(events, kept_from)
+    for _, record in counted:
+        if isinstance(record, Meter):
+            _count_meter(deltas.apps, record, kept_from)
     return deltas
 
 
-def _count_event(channels: dict[tuple[str, str, int], Cell], event: Event) -> None:
-    key = (event.app_id, event.channel, event.ts_us // 1_000_000)
-    cell = channels.get(key)
-    if cell is None:
-        cell = channels[key] = Cell()
-    cell.events += 1
-    cell.bytes += len(event.data)
-    if event.user_id is None:
-        cell.unnamed = True
-    else:
-        cell.users.add(event.user_id)
+def _count_meter(apps: dict[AppKey, Cell], meter: Meter, kept_from: Mapping[int, int]) -> None:
+    second = meter.ts_us // 1_000_000
+    for level in LEVELS:
+        ts = second - second % level
+        if ts < kept_from[level]:
+            continue
+        cell = apps.setdefault((meter.app_id, level, ts), Cell())
+        cell.events += meter.events
+        cell.bytes += meter.bytes
+        cell.deliveries += meter.deliveries
+        cell.connections_peak = max(cell.connections_peak, meter.connections_peak)
+        cell.latency = merged((cell.latency, meter.latency)) if cell.latency.buckets else meter.latency
 
 
-def _count_meter(apps: dict[tuple[str, int], Cell], meter: Meter) -> None:
-    cell = apps.setdefault((meter.app_id, meter.ts_us // 1_000_000), Cell())
-    cell.events += meter.events
-    cell.bytes += meter.bytes
-    cell.deliveries += meter.deliveries
-    cell.connections_peak = max(cell.connections_peak, meter.connections_peak)
-    cell.latency = merged((cell.latency, meter.latency))
-
-
-def _add(to: Cell, cell: Cell) -> None:
-    to.events += cell.events
-    to.bytes += cell.bytes
-    to.deliveries += cell.deliveries
-    to.connections_peak = max(to.connections_peak, cell.connections_peak)
-    if cell.latency.buckets:
-        to.latency = merged((to.latency, cell.latency))
-    to.users |= cell.users
-    to.unnamed = to.unnamed or cell.unnamed
+def _all_good(events: Sequence[Event]) -> bool:
+    """Whether `_check_event` has nothing to say of any, told from all of them at once."""
+    times = [event.ts_us for event in events]
+    if min(times, default=0) < 0 or max(times, default=0) >= TIME_MAX_US:
+        return False
+    texts = {event.channel for event in events} | {event.app_id for event in events}
+    texts |= {event.user_id for event in events if event.user_id is not None}
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_event(index: int, event: Event) -> None:
     if not 0 <= event.ts_us < TIME_MAX_US:
         raise RecordRefused(index, "the time is out of range")
-    if not (event.channel.isascii() and event.app_id.isascii() and (event.user_id or "").isascii()):
-        for text in (event.app_id, event.channel, event.user_id or ""):
-            _check_text(index, text)
+    for text in (event.app_id, event.channel, event.user_id or ""):
+        _check_text(index, text)
 
 
 def _check_meter(index: int, meter: Meter) -> None:

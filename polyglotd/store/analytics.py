@@ -34,15 +34,21 @@ class RollupSettings(msgspec.Struct, frozen=True, kw_only=True):
         return -(-self.channels_max // 10) if level == SECOND else self.channels_max
 
 
-class Cell(msgspec.Struct):
+Sketch = bytes
+"""Of `user_sketch`: users who can be counted, and not named."""
+NO_LATENCY = Latency()
+
+
+class Cell(msgspec.Struct, gc=False):
     """What is to be added to one bucket. Of a channel there are no deliveries, connections or latencies."""
 
     events: int = 0
     bytes: int = 0
     deliveries: int = 0
     connections_peak: int = 0
-    latency: Latency = Latency()
-    users: set[str] = msgspec.field(default_factory=set)  # who published
+    latency: Latency = NO_LATENCY
+    users: Sketch = b""  # who published
+    unique_users: int = 0  # how many they are
     unnamed: bool = False  # somebody published who named no user
 
 
@@ -59,10 +65,6 @@ class Deltas(msgspec.Struct):
     channels: dict[ChannelKey, Cell] = msgspec.field(default_factory=dict)
     forgotten: set[str] = msgspec.field(default_factory=set)
     newest_us: int = 0  # of all records; 0: none has a time
-
-
-Sketch = bytes
-"""Of `user_sketch`: users who can be counted, and not named."""
 
 
 class RollupRow(msgspec.Struct, frozen=True, array_like=True):

@@ -113,6 +113,69 @@ async def test_logs_have_a_cursor_each(rollups: Rollups) -> None:
     assert [row.events for row in await rollups.app_rows("app", DAY, *ALL_TIME)] == [2]
 
 
+async def test_late_events_of_channels_are_added_to_rows_of_long_ago_beside_those_of_new_buckets(
+    open_rollups: OpenRollups,
+) -> None:
+    later = BEGUN_US + 3 * HOUR * 1_000_000
+    log: list[ReadRecord] = [event(BEGUN_US, channel=channel) for channel in CHANNELS[:2]]
+    async with open_rollups() as rollups:
+        await add(rollups, log, 1)
+    late: list[ReadRecord] = [
+        event(later, user_id="bob"),
+        event(BEGUN_US, user_id="bob"),  # a bucket and a row of before
+        event(BEGUN_US, app_id="twin"),  # nothing of this app yet
+        event(BEGUN_US - 60_000_000),  # a bucket that had nothing
+        event(later, channel="room:new"),
+        event(BEGUN_US + 1_000_000, channel="room:new"),  # buckets that are there, a channel that is new
+        Meter("app", later, 1, 1, 1, 1),
+    ]
+    async with open_rollups() as rollups:  # by who remembers nothing
+        await rollups.add("log_2", deltas_of(late, EVERYTHING), 1)
+        await add(rollups, late, 2)
+        log += late * 2
+        await check_all(rollups, log)
+        for level in LEVELS:
+            rows = await rollups.channel_rows("app", "room:new", level, *ALL_TIME)
+            assert [of(row) for row in rows] == [
+                sums_of(log, "app", "room:new", row.ts, row.ts + level) for row in rows
+            ]
+            assert sum(row.events for row in rows) == 4
+
+
+async def test_after_a_write_that_failed_half_way_the_same_counts_once(rollups: Rollups) -> None:
+    log: list[ReadRecord] = [event(BEGUN_US, channel=channel, user_id=channel) for channel in CHANNELS[:2]]
+    await add(rollups, log, 1)
+    deltas = deltas_of(log, EVERYTHING)
+    bad = deltas_of(log, EVERYTHING)
+    bad.channels["app", CHANNELS[1], DAY, BEGUN_S // DAY * DAY].events = 1 << 63  # which no table takes
+    with pytest.raises(Exception, match=r".+"):
+        await rollups.add(LOG, bad, 2)
+    assert (await rollups.progress(LOG)).position == 1
+    await check_all(rollups, log)
+    for _ in range(2):
+        await rollups.add(LOG, deltas, 2)
+    await check_all(rollups, log * 2)
+
+
+async def test_what_was_pruned_half_way_is_counted_anew(rollups: Rollups) -> None:
+    await add(rollups, [event(BEGUN_US), event(BEGUN_US, channel="room:b")], 1)
+    await rollups.prune({SECOND: 1 << 40, MINUTE: 1 << 40, HOUR: 0, DAY: 0})
+    await add(rollups, [event(BEGUN_US)], 2)
+    for level, events in ((SECOND, 1), (MINUTE, 1), (HOUR, 2), (DAY, 2)):
+        assert [row.events for row in await rollups.channel_rows("app", "room:a", level, *ALL_TIME)] == [events]
+
+
+async def test_users_are_exact_up_to_some_hundred_in_however_many_batches(rollups: Rollups) -> None:
+    for end, first in enumerate(range(0, 350, 50), 1):
+        log = [event(BEGUN_US, user_id=f"user-{number}") for number in range(first, min(first + 70, 350))]
+        await add(rollups, log, end)
+    for rows in (
+        await rollups.app_rows("app", HOUR, *ALL_TIME),
+        await rollups.channel_rows("app", "room:a", SECOND, *ALL_TIME),
+    ):
+        assert [row.unique_users for row in rows] == [350]
+
+
 async def test_a_range_has_the_buckets_that_begin_in_it(rollups: Rollups) -> None:
     await add(rollups, [event(BEGUN_US + second * 1_000_000) for second in range(5)], 1)
     rows = await rollups.app_rows("app", SECOND, BEGUN_S + 1, BEGUN_S + 3)

@@ -26,6 +26,7 @@ from psycopg.pq import Format, TransactionStatus
 
 from polyglotd.model import Unavailable
 from polyglotd.store.interface import StoreFault
+from polyglotd.store.postgres.arrays import BigintArray, BigintArrayDumper
 from polyglotd.store.postgres.faults import away, translate
 
 logger = logging.getLogger(__name__)
@@ -265,6 +266,7 @@ def connect(url: str) -> Connection:
     connection = psycopg.connect(info, autocommit=True)
     try:
         connection.adapters.register_dumper(Micros, _MicrosDumper)
+        connection.adapters.register_dumper(BigintArray, BigintArrayDumper)
         connection.adapters.register_loader("timestamptz", _MicrosLoader)
         connection.execute(
             "SELECT " + ", ".join(["set_config(%s, %s, false)"] * len(_SETTINGS)),

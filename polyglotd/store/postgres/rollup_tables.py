@@ -5,24 +5,23 @@ for all of them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from polyglotd.model.latency import Latency
-from polyglotd.store.analytics import Cell, Deltas, Progress, RollupRow, RollupSettings
+from polyglotd.store.analytics import AppKey, Cell, ChannelKey, Deltas, Progress, RollupRow, RollupSettings
 from polyglotd.store.interface import SetAside
+from polyglotd.store.postgres.arrays import BigintArray
 from polyglotd.store.postgres.pool import Connection, Micros
-from polyglotd.store.rollup_rows import added
+from polyglotd.store.rollup_rows import Counts, added, channel_rows, counts_of, sought
 from polyglotd.store.set_aside import record_text
 
 # Whoever adds takes turns, also for different logs: rows are read, added to and written back.
 ADD_LOCK = 0x706C675F726F6C6C
 SET_ASIDE_MAX = 10_000  # the newest are kept
 SLICE = 5_000  # rows deleted in one transaction
-
-_App = tuple[str, int, int]
-_Channel = tuple[str, str, int, int]
 
 _APP_COUNTS = (
     "events, bytes, deliveries, connections_peak, latency_sum_us, latency::text, publishers, unique_users, users"
@@ -33,19 +32,19 @@ _decode_buckets = msgspec.json.Decoder(dict[int, int]).decode
 
 _KNOWN_APPS = f"""
     SELECT app_id, level, {_TS}, {_APP_COUNTS} FROM polyglot.app_rollups
-    JOIN unnest(%s::text[], %s::int[], %s::bigint[]) AS k (a, l, t)
+    JOIN unnest(%s::text[], %s::bigint[], %s::bigint[]) AS k (a, l, t)
     ON app_id = k.a AND level = k.l AND ts = to_timestamp(k.t)
 """
 _KNOWN_CHANNELS = f"""
     SELECT app_id, channel, level, {_TS}, {_CHANNEL_COUNTS} FROM polyglot.channel_rollups
-    JOIN unnest(%s::text[], %s::text[], %s::int[], %s::bigint[]) AS k (a, c, l, t)
+    JOIN unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS k (a, c, l, t)
     ON app_id = k.a AND channel = k.c AND level = k.l AND ts = to_timestamp(k.t)
 """
 _PUT_APPS = """
     INSERT INTO polyglot.app_rollups (app_id, level, ts, events, bytes, publishers, unique_users, users, deliveries,
         connections_peak, latency_sum_us, latency)
     SELECT a, l, to_timestamp(t), e, b, p, u, s, d, c, m, j::jsonb
-    FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+    FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
         %s::bytea[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[])
         AS r (a, l, t, e, b, p, u, s, d, c, m, j)
     ON CONFLICT (app_id, level, ts) DO UPDATE SET events = excluded.events, bytes = excluded.bytes,
@@ -53,22 +52,25 @@ _PUT_APPS = """
         deliveries = excluded.deliveries, connections_peak = excluded.connections_peak,
         latency_sum_us = excluded.latency_sum_us, latency = excluded.latency
 """
+# Each name once, and all sketches as one: there are thousands of rows.
 _PUT_CHANNELS = """
     INSERT INTO polyglot.channel_rollups (app_id, channel, level, ts, events, bytes, publishers, unique_users, users)
-    SELECT a, c, l, to_timestamp(t), e, b, p, u, s
-    FROM unnest(%s::text[], %s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-        %s::bigint[], %s::bytea[]) AS r (a, c, l, t, e, b, p, u, s)
+    SELECT a, c, l, to_timestamp(t), e, b, p, u, substring(%s::bytea FROM o::int FOR s::int)
+    FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+        %s::bigint[], %s::bigint[]) AS r (n, l, t, e, b, p, u, o, s)
+    JOIN unnest(%s::text[], %s::text[]) WITH ORDINALITY AS k (a, c, n) USING (n)
     ON CONFLICT (app_id, channel, level, ts) DO UPDATE SET events = excluded.events, bytes = excluded.bytes,
         publishers = excluded.publishers, unique_users = excluded.unique_users, users = excluded.users
 """
 _COUNTS_OF = f"""
     SELECT app_id, level, {_TS}, channels FROM polyglot.channel_rollup_counts
-    JOIN unnest(%s::text[], %s::int[], %s::bigint[]) AS k (a, l, t)
+    JOIN unnest(%s::text[], %s::bigint[], %s::bigint[]) AS k (a, l, t)
     ON app_id = k.a AND level = k.l AND ts = to_timestamp(k.t)
 """
 _PUT_COUNTS = """
     INSERT INTO polyglot.channel_rollup_counts (app_id, level, ts, channels)
-    SELECT a, l, to_timestamp(t), n FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::int[]) AS r (a, l, t, n)
+    SELECT a, l, to_timestamp(t), n
+    FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) AS r (a, l, t, n)
     ON CONFLICT (app_id, level, ts) DO UPDATE SET channels = excluded.channels
 """
 
@@ -90,9 +92,9 @@ def add(
     for app_id in deltas.forgotten:
         _forget(connection, app_id)
     if deltas.apps:
-        _add_apps(connection, deltas.apps)
-    if deltas.channels:
-        _add_channels(connection, settings, deltas.channels)
+        begun = _add_apps(connection, deltas.apps)
+        if deltas.channels:
+            _add_channels(connection, settings, deltas.channels, begun)
     for refused in set_aside:
         connection.execute(
             "INSERT INTO polyglot.rollups_set_aside (log_id, batch_end, at, why, record) VALUES (%s, %s, %s, %s, %s)",
@@ -116,7 +118,8 @@ def _forget(connection: Connection, app_id: str) -> None:
     connection.execute("INSERT INTO polyglot.rollups_forgotten VALUES (%s) ON CONFLICT DO NOTHING", (app_id,))
 
 
-def _add_apps(connection: Connection, cells: Mapping[_App, Cell]) -> None:
+def _add_apps(connection: Connection, cells: Mapping[AppKey, Cell]) -> Collection[AppKey]:
+    """Those buckets that had a row."""
     known = {
         (app_id, level, ts): _row(ts, counts)
         for app_id, level, ts, *counts in _fetch(connection, _KNOWN_APPS, list(cells), 3)
@@ -126,30 +129,40 @@ def _add_apps(connection: Connection, cells: Mapping[_App, Cell]) -> None:
         row = added(known.get(key), key[2], cell)
         buckets = msgspec.json.encode(row.latency.buckets).decode()
         more = (row.deliveries, row.connections_peak, row.latency.sum_us, buckets)
-        rows.append((*key, *_counts(row), *more))
+        rows.append((*key, *counts_of(row), *more))
     _put(connection, _PUT_APPS, rows, 12)
+    return known.keys()
 
 
-def _add_channels(connection: Connection, settings: RollupSettings, cells: Mapping[_Channel, Cell]) -> None:
-    """Those whose bucket has room for one more channel, or has their row already."""
-    known = {
-        (app_id, channel, level, ts): _row(ts, counts)
-        for app_id, channel, level, ts, *counts in _fetch(connection, _KNOWN_CHANNELS, list(cells), 4)
-    }
-    buckets = list({(app_id, level, ts) for app_id, _, level, ts in cells})
-    channels = {(a, level, ts): n for a, level, ts, n in _fetch(connection, _COUNTS_OF, buckets, 3)}
-    grown: dict[_App, int] = {}
-    rows = []
-    for key, cell in cells.items():
-        app_id, _, level, ts = key
-        if key not in known:
-            bucket = (app_id, level, ts)
-            if channels.get(bucket, 0) >= settings.channels_at(level):
-                continue
-            channels[bucket] = grown[bucket] = channels.get(bucket, 0) + 1
-        rows.append((*key, *_counts(added(known.get(key), ts, cell))))
-    _put(connection, _PUT_CHANNELS, rows, 9)
+def _add_channels(
+    connection: Connection, settings: RollupSettings, cells: Mapping[ChannelKey, Cell], begun: Collection[AppKey]
+) -> None:
+    """`begun`: the buckets that their app had a row in before."""
+    known: dict[ChannelKey, RollupRow] = {}
+    channels: dict[AppKey, int] = {}
+    if old := sought(cells, begun):
+        for app_id, channel, level, ts, *counts in _fetch(connection, _KNOWN_CHANNELS, old, 4):
+            known[app_id, channel, level, ts] = _row(ts, counts)
+        buckets = list({(app_id, level, ts) for app_id, _, level, ts in old})
+        channels = {(a, level, ts): n for a, level, ts, n in _fetch(connection, _COUNTS_OF, buckets, 3)}
+    rows, grown = channel_rows(cells, known, channels, settings)
+    if rows:
+        _put_channels(connection, rows)
     _put(connection, _PUT_COUNTS, [(*bucket, count) for bucket, count in grown.items()], 4)
+
+
+def _put_channels(connection: Connection, rows: Sequence[tuple[ChannelKey, Counts]]) -> None:
+    keys, counts = zip(*sorted(rows), strict=True)  # neighbours share pages
+    apps, channels, levels, ts = zip(*keys, strict=True)
+    *numbers, sketches = zip(*counts, strict=True)
+    names = {name: number for number, name in enumerate(dict.fromkeys(zip(apps, channels, strict=True)), 1)}
+    named = [names[name] for name in zip(apps, channels, strict=True)]
+    sizes = [len(sketch) for sketch in sketches]
+    columns = [named, levels, ts, *numbers, list(accumulate(sizes, initial=1))[:-1], sizes]
+    connection.execute(
+        _PUT_CHANNELS.encode(),
+        [b"".join(sketches), *map(BigintArray.of, columns), [a for a, _ in names], [c for _, c in names]],
+    )
 
 
 def _fetch(connection: Connection, query: str, keys: Sequence[tuple[Any, ...]], width: int) -> list[tuple[Any, ...]]:
@@ -158,15 +171,12 @@ def _fetch(connection: Connection, query: str, keys: Sequence[tuple[Any, ...]], 
 
 def _put(connection: Connection, query: str, rows: Sequence[tuple[Any, ...]], width: int) -> None:
     if rows:
-        connection.execute(query.encode(), _columns(rows, width))
+        connection.execute(query.encode(), _columns(sorted(rows), width))
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [[row[at] for row in rows] for at in range(width)]
-
-
-def _counts(row: RollupRow) -> tuple[int, int, int, int, bytes]:
-    return row.events, row.bytes, row.publishers, row.unique_users, row.users
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[Any]:
+    columns = [[row[at] for row in rows] for at in range(width)]
+    return [BigintArray.of(column) if column and isinstance(column[0], int) else column for column in columns]
 
 
 def _row(ts: int, counts: Sequence[Any]) -> RollupRow:
@@ -177,10 +187,11 @@ def _row(ts: int, counts: Sequence[Any]) -> RollupRow:
 
 # --- deleting ---
 
+# A bucket's channels go before its app: where an app has no row, none is looked for of its channels.
 _OLD = {
-    "app_rollups": "app_id, level, ts",
     "channel_rollups": "app_id, channel, level, ts",
     "channel_rollup_counts": "app_id, level, ts",
+    "app_rollups": "app_id, level, ts",
 }
 PRUNED = tuple(_OLD)
 

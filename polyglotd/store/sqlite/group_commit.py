@@ -16,6 +16,7 @@ from polyglotd.store.sqlite.files import connect, translate
 
 T = TypeVar("T")
 
+CACHE_KIB = 2_000  # of pages, SQLite's own choice
 WAITING_MAX = 1_000  # jobs; callers beyond it are told to come back
 
 
@@ -28,9 +29,11 @@ class _Job:
 
 
 class GroupCommit:
-    def __init__(self, path: Path, *, on_rollback: Callable[[], None]) -> None:
-        """`on_rollback`: something that a job did was taken back (called in the writer's thread)."""
+    def __init__(self, path: Path, *, on_rollback: Callable[[], None], cache_kib: int = CACHE_KIB) -> None:
+        """`on_rollback`: something that a job did was taken back (called in the writer's thread). `cache_kib`: what a
+        transaction changes beyond that is written twice."""
         self._path = path
+        self._cache_kib = cache_kib
         self._on_rollback = on_rollback
         self._waiting: list[_Job] = []
         self._arrived = trio.Event()
@@ -76,6 +79,7 @@ class GroupCommit:
         try:
             if self._connection is None:
                 self._connection = connect(self._path)
+                self._connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             if len(jobs) == 1:

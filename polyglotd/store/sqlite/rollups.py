@@ -22,6 +22,7 @@ from polyglotd.store.sqlite.running import running
 from polyglotd.store.sqlite.set_aside import read_set_aside
 
 READERS_MAX = 4
+CACHE_KIB = 8 << 10  # a batch of events on many channels changes some MiB of pages
 
 
 class SqliteRollups:
@@ -31,7 +32,7 @@ class SqliteRollups:
         self._path = path
         self.settings = settings
         self._clock = clock
-        self._writer = GroupCommit(path, on_rollback=lambda: None)
+        self._writer = GroupCommit(path, on_rollback=lambda: None, cache_kib=CACHE_KIB)
         self._pool = ReadPool(path, connections_max=READERS_MAX)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -61,14 +62,15 @@ class SqliteRollups:
         while await self._writer.do(tables.erase_forgotten):
             pass
         deleted = 0
-        for level, before in before_s.items():
-            for slice_ in (tables.prune_apps, tables.prune_counts):
-                while some := await self._writer.do(partial(slice_, level=level, before_s=before)):
-                    deleted += some
+        # A bucket's channels go before its app: where an app has no row, none is looked for of its channels.
         last: int | None = 0
         while last is not None:
             some, last = await self._writer.do(partial(tables.prune_channels, before_s=before_s, after_no=last))
             deleted += some
+        for level, before in before_s.items():
+            for slice_ in (tables.prune_counts, tables.prune_apps):
+                while some := await self._writer.do(partial(slice_, level=level, before_s=before)):
+                    deleted += some
         return deleted
 
     async def forgotten_apps(self) -> Collection[str]:
