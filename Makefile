@@ -6,7 +6,6 @@ SHELL := /bin/bash
 
 DATA ?= ./data
 ARGS ?=
-PYTEST_WORKERS ?= 2
 KIND ?= address
 SECONDS ?= 60
 

@@ -8,7 +8,7 @@ import { XMLHttpRequest } from "./xhr.mjs";
 
 export { assert, WebSocket };
 
-export const PATIENCE_MS = 8000; // for what has to come; a scenario that waits as long has failed
+export const PATIENCE_MS = 30000; // for what has to come; a scenario that waits as long has failed
 export const APP = "chat-app";
 const KEY = "valid_key_chat-app";
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from daemon_process import DaemonProcess
+from daemon_process import DaemonProcess, serving_plane
 from event_store_file import counted, stored_events
 from kill_ledger import Ledger
 from kill_load import (
@@ -214,7 +214,11 @@ def start_and_maybe_die(daemon: DaemonProcess) -> None:
 @pytest.mark.parametrize(
     ("sync", "process", "rounds"),
     [
-        ("os", "own", 220 if FULL else 10),  # the processor is killed as well, before the gateway
+        (
+            "os",
+            "own",
+            220 if FULL else 10 if serving_plane() == "native" else 3,
+        ),  # the processor is killed as well, before the gateway
         ("interval", "shared", 60 if FULL else 2),
         ("always", "own", 80 if FULL else 2),
     ],
