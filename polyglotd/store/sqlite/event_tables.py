@@ -3,49 +3,36 @@
 Called by `events`, writes in its writer's thread only. Blocking; errors are SQLite's own, and `RecordRefused`.
 """
 
-import logging
 import sqlite3
-import time
-from collections import defaultdict
 from collections.abc import Collection, Sequence
-from functools import lru_cache
-from itertools import chain
 
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, QuotaReached, ReadRecord
 from polyglotd.model import Event, kind_of
 from polyglotd.store.event_page import page_of
 from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage, Usages
 from polyglotd.store.sqlite.erasure_tables import begin_erasure
+from polyglotd.store.sqlite.event_rows import (
+    DAY_US,
+    INTEGER_MAX,
+    KnownChannel,
+    insert_events,
+    month_of_day,
+    refusal,
+)
 from polyglotd.store.sqlite.set_aside import keep_set_aside
 
-logger = logging.getLogger(__name__)
-
-INTEGER_MAX = (1 << 63) - 1  # SQLite's
-CHANNELS_CACHED_MAX = 100_000  # numbers that the writer knows without asking; some 30 MB
-DAY_US = 86_400 * 1_000_000
-
-_VALUES = "(?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT = f"INSERT INTO events (channel_no, seq, kind_no, ts_us, id, type, user_id, data) VALUES {_VALUES}"
-# By how many rows they insert, largest first. After each statement the writer's thread waits for the interpreter, for
-# up to 5 ms where the daemon is busy: one row a statement would make that 200 rows a second.
-_INSERTS = {rows: _INSERT + f", {_VALUES}" * (rows - 1) for rows in (256, 128, 64, 32, 16, 8, 4, 2, 1)}
-_INSERT_NEW = _INSERT + " ON CONFLICT (channel_no, seq) DO NOTHING"
-
-_Row = tuple[int, int, int, int, str, str, str | None, str]
-_Groups = defaultdict[tuple[str, int], list[_Row]]  # by app and UTC day: usage is counted by month
+CHANNELS_CACHED_MAX = 100_000  # channels that the writer knows without asking; some 30 MB
 
 
 class EventWrites:
     """Statements of the one writer, with what it remembers between transactions."""
 
     def __init__(self) -> None:
-        self._channels: dict[tuple[str, str, str], tuple[int, int]] = {}  # to channel_no and kind_no
-        self._last_seqs: dict[int, int] = {}  # of a channel_no: what is above is surely not stored yet
+        self._channels: dict[tuple[str, str, str], KnownChannel] = {}  # by app, channel and epoch
 
     def forget_numbers(self) -> None:
         """A transaction was taken back: numbers that it gave out are nobody's."""
         self._channels.clear()
-        self._last_seqs.clear()
 
     def append(
         self,
@@ -59,54 +46,59 @@ class EventWrites:
         row = connection.execute("SELECT position FROM cursors WHERE log_id = ?", (log_id,)).fetchone()
         if row is not None and end <= row[0]:
             return  # it was stored, and whoever stored it was not told
-        groups: _Groups = defaultdict(list)
-        for index, record in enumerate(records):
-            if isinstance(record, Event):
-                groups[record.app_id, record.ts_us // DAY_US].append(self._row(connection, index, record))
-            elif isinstance(record, Meter):
-                if not 0 <= record.events <= INTEGER_MAX or not 0 <= record.bytes <= INTEGER_MAX:
-                    raise RecordRefused(index, "a count is out of range")
-                _count(connection, record.app_id, _month(record.ts_us // DAY_US), record.events, record.bytes)
-            elif isinstance(record, QuotaReached):
-                _note_reached(connection, record)
-            elif isinstance(record, AppForgotten):
-                self._insert(connection, groups)
-                groups.clear()
-                self.forget_app(connection, record.app_id)
-            elif isinstance(record, Erasure):
-                self._insert(connection, groups)
-                groups.clear()
-                begin_erasure(connection, record)
-        self._insert(connection, groups)
-        for refused in set_aside:
-            keep_set_aside(connection, log_id, end, refused, now_us)
+        if len(self._channels) >= CHANNELS_CACHED_MAX:
+            self.forget_numbers()  # not later: what is to be inserted counts as known
+        try:
+            self._take(connection, records)
+        except (UnicodeError, OverflowError) as error:
+            if (refused := refusal(records)) is None:
+                raise
+            raise refused from error
+        for aside in set_aside:
+            keep_set_aside(connection, log_id, end, aside, now_us)
         connection.execute(
             "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (log_id) DO UPDATE SET position = excluded.position",
             (log_id, end),
         )
 
-    def _row(self, connection: sqlite3.Connection, index: int, event: Event) -> _Row:
-        if not 0 <= event.seq <= INTEGER_MAX or not 0 <= event.ts_us <= INTEGER_MAX:
-            raise RecordRefused(index, "seq or time is out of range")
-        try:
-            data = event.data.decode()
-            if not (event.id.isascii() and event.type.isascii() and (event.user_id or "").isascii()):
-                _check_encodes(event.id, event.type, event.user_id or "")
-            key = (event.app_id, event.channel, event.epoch)
-            numbers = self._channels.get(key)
-            if numbers is None:
-                _check_encodes(*key)
-                numbers = self._numbers(connection, *key)
-        except UnicodeError as error:
-            raise RecordRefused(index, f"it is not UTF-8: {error}") from error
-        channel_no, kind_no = numbers
-        return channel_no, event.seq, kind_no, event.ts_us, event.id, event.type, event.user_id, data
+    def _take(self, connection: sqlite3.Connection, records: Sequence[ReadRecord]) -> None:
+        events: list[Event] = []
+        for index, record in enumerate(records):
+            if isinstance(record, Event):
+                events.append(record)
+            elif isinstance(record, Meter):
+                if not 0 <= record.events <= INTEGER_MAX or not 0 <= record.bytes <= INTEGER_MAX:
+                    raise RecordRefused(index, "a count is out of range")
+                month = month_of_day(record.ts_us // DAY_US)
+                _count(connection, record.app_id, month, record.events, record.bytes)
+            elif isinstance(record, QuotaReached):
+                _note_reached(connection, record)
+            elif isinstance(record, AppForgotten):
+                self._insert(connection, events)
+                events = []
+                self.forget_app(connection, record.app_id)
+            elif isinstance(record, Erasure):
+                self._insert(connection, events)
+                events = []
+                begin_erasure(connection, record)
+        self._insert(connection, events)
 
-    def _numbers(self, connection: sqlite3.Connection, app_id: str, channel: str, epoch: str) -> tuple[int, int]:
+    def _insert(self, connection: sqlite3.Connection, events: Sequence[Event]) -> None:
+        channels = self._channels
+
+        def find(event: Event) -> KnownChannel:
+            key = (event.app_id, event.channel, event.epoch)
+            return channels.get(key) or self._learn(connection, key)
+
+        for (app_id, month), (count, size) in insert_events(connection, events, find).items():
+            _count(connection, app_id, month, count, size)
+            _count_stored(connection, app_id, count, size)
+
+    def _learn(self, connection: sqlite3.Connection, key: tuple[str, str, str]) -> KnownChannel:
+        app_id, channel, _ = key
         kind = (app_id, kind_of(channel))
         connection.execute("INSERT INTO kinds (app_id, kind) VALUES (?, ?) ON CONFLICT DO NOTHING", kind)
         (kind_no,) = connection.execute("SELECT kind_no FROM kinds WHERE app_id = ? AND kind = ?", kind).fetchone()
-        key = (app_id, channel, epoch)
         row = connection.execute(
             "SELECT channel_no FROM channels WHERE app_id = ? AND channel = ? AND epoch = ?", key
         ).fetchone()
@@ -115,30 +107,9 @@ class EventWrites:
                 "INSERT INTO channels (kind_no, app_id, channel, epoch) VALUES (?, ?, ?, ?) RETURNING channel_no",
                 (kind_no, *key),
             ).fetchone()
-        if len(self._channels) >= CHANNELS_CACHED_MAX:
-            self.forget_numbers()
-        self._channels[key] = (row[0], kind_no)
         (last,) = connection.execute("SELECT max(seq) FROM events WHERE channel_no = ?", (row[0],)).fetchone()
-        self._last_seqs[row[0]] = -1 if last is None else last
-        return row[0], kind_no
-
-    def _insert(self, connection: sqlite3.Connection, groups: _Groups) -> None:
-        last_seqs = self._last_seqs
-        for (app_id, day), rows in groups.items():
-            new, known = [], []
-            for row in rows:
-                if row[1] > last_seqs.get(row[0], INTEGER_MAX):  # not there: forgotten since the row was made
-                    last_seqs[row[0]] = row[1]
-                    new.append(row)
-                else:
-                    known.append(row)
-            _insert_all(connection, new)
-            # A seq that is not above the channel's last one is mostly a repeat; which, is asked row by row.
-            new += [row for row in known if _is_new(connection, row)]
-            if new:
-                size = sum(map(_utf8_size, new))
-                _count(connection, app_id, _month(day), len(new), size)
-                _count_stored(connection, app_id, len(new), size)
+        known = self._channels[key] = KnownChannel(app_id, row[0], kind_no, -1 if last is None else last)
+        return known
 
     def forget_app(self, connection: sqlite3.Connection, app_id: str) -> None:
         """Usage goes at once, events when `erase` is called. Channels that come later are not touched."""
@@ -197,39 +168,6 @@ class EventWrites:
     def _drop_channel(self, connection: sqlite3.Connection, channel_no: int, key: tuple[str, str, str]) -> None:
         connection.execute("DELETE FROM channels WHERE channel_no = ?", (channel_no,))
         self._channels.pop(key, None)
-        self._last_seqs.pop(channel_no, None)
-
-
-def _check_encodes(*texts: str) -> None:
-    """Raises UnicodeEncodeError for half of a surrogate pair."""
-    for text in texts:
-        text.encode()
-
-
-def _utf8_size(row: _Row) -> int:
-    data = row[7]
-    return len(data) if data.isascii() else len(data.encode())
-
-
-def _insert_all(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
-    done = 0
-    for size, statement in _INSERTS.items():
-        while done + size <= len(rows):
-            connection.execute(statement, list(chain.from_iterable(rows[done : done + size])))
-            done += size
-
-
-def _is_new(connection: sqlite3.Connection, row: _Row) -> bool:
-    """Insert the row, unless its seq is there."""
-    if connection.execute(_INSERT_NEW, row).rowcount:
-        return True
-    channel_no, seq, *_ = row
-    (event_id,) = connection.execute(
-        "SELECT id FROM events WHERE channel_no = ? AND seq = ?", (channel_no, seq)
-    ).fetchone()
-    if event_id != row[4]:  # what the log must never do
-        logger.error("seq %d of a channel was given to %s and to %s; the first is kept", seq, event_id, row[4])
-    return False
 
 
 def _count(connection: sqlite3.Connection, app_id: str, month: str, events: int, size: int) -> None:
@@ -253,12 +191,6 @@ def _note_reached(connection: sqlite3.Connection, record: QuotaReached) -> None:
         "INSERT INTO quotas_reached VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (record.app_id, record.month, record.quota, record.percent, record.ts_us),
     )
-
-
-@lru_cache(maxsize=64)
-def _month(day: int) -> str:
-    """The UTC month of a day since 1970."""
-    return time.strftime("%Y-%m", time.gmtime(min(day, 2_932_896) * 86_400))  # not beyond the year 9999
 
 
 # --- reading ---

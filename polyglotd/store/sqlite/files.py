@@ -60,6 +60,8 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # What takes back a single statement, of many rows, needs no file: nothing of it outlives the statement.
+        connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted or erased is overwritten
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
     except BaseException:
