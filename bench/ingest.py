@@ -160,7 +160,7 @@ async def _drain(directory: Path, store: EventStore) -> float:
 
 
 async def _postgres(directory: Path, url: str, made: list[Event], rounds: int, pids: list[int]) -> bool:
-    stream = Encoder().rows(made, 1).copy
+    stream = b"".join(Encoder().rows(made, 1).stream())
     async with open_postgres_events(url) as store:
         with connect(url) as admin:
             make_weeks(admin, {week_of(event.ts_us) for event in made})

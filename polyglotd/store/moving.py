@@ -202,14 +202,16 @@ class _Events:
                     self._target.cursor() as cursor,
                     cursor.copy(f"COPY polyglot.events ({COLUMNS}) FROM STDIN (FORMAT BINARY)") as copy,
                 ):
-                    copy.write(rows.copy)
+                    for piece in rows.stream():
+                        copy.write(piece)
+                counts, oldest = rows.counts, rows.oldest
                 self._target.execute(
                     "INSERT INTO polyglot.kinds AS k SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) "
                     "ON CONFLICT (app_id, kind) DO UPDATE SET oldest = least(k.oldest, excluded.oldest)",
                     (
-                        [app_id for app_id, _ in rows.oldest],
-                        [kind for _, kind in rows.oldest],
-                        [as_text(ts_us) for ts_us in rows.oldest.values()],
+                        [app_id for app_id, _ in oldest],
+                        [kind for _, kind in oldest],
+                        [as_text(ts_us) for ts_us in oldest.values()],
                     ),
                 )
                 self._target.execute(
@@ -218,9 +220,9 @@ class _Events:
                     "GROUP BY app_id ON CONFLICT (app_id) DO UPDATE "
                     "SET events = s.events + excluded.events, bytes = s.bytes + excluded.bytes",
                     (
-                        [app_id for app_id, _ in rows.counts],
-                        [count for count, _ in rows.counts.values()],
-                        [size for _, size in rows.counts.values()],
+                        [app_id for app_id, _ in counts],
+                        [count for count, _ in counts.values()],
+                        [size for _, size in counts.values()],
                     ),
                 )
             for event, why in refused:

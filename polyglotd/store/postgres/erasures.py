@@ -1,6 +1,6 @@
 """The SQL of erasing: tombstones take the place of events, a bounded number in each transaction.
 
-Called by `event_tables` and `events` in worker threads. Blocking; errors are psycopg's own. The server keeps old
+Called by `event_writes` and `events` in worker threads. Blocking; errors are psycopg's own. The server keeps old
 versions of a row until it vacuums the table, and what its write-ahead log was copied to as long as the operator says.
 """
 

@@ -1,21 +1,21 @@
-"""The event store's SQL: what is written in a transaction, what is read.
+"""The event store's SQL that writes what the log brings, in one transaction a batch.
 
 Called by `events` in worker threads. Blocking; errors are psycopg's own, and `RecordRefused`.
 """
 
 import logging
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from psycopg import errors
 
 from polyglotd.log.interface import AppForgotten, Erasure, Meter, QuotaReached, ReadRecord
 from polyglotd.model import Event
-from polyglotd.store.event_page import page_of
-from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, RecordRefused, SetAside, Usage, Usages
+from polyglotd.store.interface import RecordRefused, SetAside
 from polyglotd.store.postgres.erasures import begin_erasure
+from polyglotd.store.postgres.event_deletes import forget_app
 from polyglotd.store.postgres.partitions import make_weeks, week_of
-from polyglotd.store.postgres.pool import Connection, Micros
+from polyglotd.store.postgres.pool import Connection, Micros, one_row
 from polyglotd.store.postgres.rows import (
     COLUMNS,
     INTEGER_MAX,
@@ -119,13 +119,16 @@ class EventWrites:
         """Each week that is written to, and the one after it: at its beginning it is there already."""
         if not self._partitioned:
             return
-        weeks = {week_of(r.ts_us) for r in records if isinstance(r, Event) and 0 <= r.ts_us <= TS_MAX_US}
+        times = [r.ts_us for r in records if isinstance(r, Event)]
+        if times and week_of(first := min(times)) == week_of(max(times)):  # nearly always
+            times = [first]
+        weeks = {week_of(ts_us) for ts_us in times if 0 <= ts_us <= TS_MAX_US}
         if missing := {later for week in weeks for later in (week, week + 1)} - self._weeks:
             make_weeks(connection, missing)
             self._weeks |= missing
 
     def _append(self, connection: Connection, batch: "_Batch", *, staged: bool) -> None:
-        position, number = _one(connection, _BEGIN, (batch.log_id,))
+        position, number = one_row(connection, _BEGIN, (batch.log_id,))
         if batch.end <= position:
             return  # it was stored, and whoever stored it was not told
         events: list[Event] = []
@@ -143,12 +146,12 @@ class EventWrites:
                 events = []
                 batch.forget(record.app_id)
                 forget_app(connection, record.app_id, number)
-                (number,) = _one(connection, "SELECT nextval('polyglot.batches')")
+                (number,) = one_row(connection, "SELECT nextval('polyglot.batches')")
             elif isinstance(record, Erasure):
                 self._store(connection, batch, events, number, staged=staged)
                 events = []
                 begin_erasure(connection, record, number)
-                (number,) = _one(connection, "SELECT nextval('polyglot.batches')")
+                (number,) = one_row(connection, "SELECT nextval('polyglot.batches')")
         self._store(connection, batch, events, number, staged=staged)
         for refused in batch.set_aside:
             _set_aside(connection, batch, refused)
@@ -177,18 +180,13 @@ class EventWrites:
         if not events:
             return
         if not staged:
-            rows = self._encoder.rows(events, number)
-            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-                copy.write(rows.copy)
-            batch.add(rows)
+            batch.add(self._copy(connection, _COPY, events, number))
             return
         connection.execute("CREATE TEMP TABLE staged (LIKE polyglot.events) ON COMMIT DROP")
         if self._plain_wire:
             _insert_staged(connection, events, number)
         else:
-            rows = self._encoder.rows(events, number)
-            with connection.cursor() as cursor, cursor.copy(_COPY_STAGED) as copy:
-                copy.write(rows.copy)
+            self._copy(connection, _COPY_STAGED, events, number)
         new = 0
         for app_id, month, kind, count, size, oldest_us in connection.cursor(binary=True).execute(_TAKE_STAGED):
             new += count
@@ -198,29 +196,12 @@ class EventWrites:
             _tell_conflicts(connection)
         connection.execute("DROP TABLE staged")
 
-    def prune(self, connection: Connection, app_id: str, kind: str, before_us: int, limit: int) -> int:
-        before = Micros(max(0, min(before_us, TS_MAX_US)))
-        row = connection.execute(
-            "SELECT oldest FROM polyglot.kinds WHERE app_id = %s AND kind = %s AND oldest < %s",
-            (app_id, kind, before),
-            binary=True,
-        ).fetchone()
-        if row is None:
-            return 0
-        oldest = Micros(row[0])
-        deleted = _delete(
-            connection,
-            "SELECT app_id, channel, epoch, seq, ts FROM polyglot.events WHERE app_id = %(app)s AND ts >= %(oldest)s "
-            "AND ts < %(before)s AND split_part(channel, ':', 1) = %(kind)s ORDER BY ts LIMIT %(limit)s",
-            {"app": app_id, "oldest": oldest, "before": before, "kind": kind, "limit": limit},
-        )
-        if deleted < limit:
-            # Not where an older event came meanwhile: the next round finds it.
-            connection.execute(
-                "UPDATE polyglot.kinds SET oldest = %s WHERE app_id = %s AND kind = %s AND oldest = %s",
-                (before, app_id, kind, oldest),
-            )
-        return deleted
+    def _copy(self, connection: Connection, statement: str, events: Sequence[Event], number: int) -> Rows:
+        rows = self._encoder.rows(events, number)
+        with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+            for piece in rows.stream():
+                copy.write(piece)
+        return rows
 
 
 class _Batch:
@@ -290,7 +271,7 @@ def _tell_conflicts(connection: Connection) -> None:
 
 
 def _set_aside(connection: Connection, batch: _Batch, refused: SetAside) -> None:
-    (number,) = _one(
+    (number,) = one_row(
         connection,
         "INSERT INTO polyglot.set_aside (log_id, batch_end, at, why, record) VALUES (%s, %s, %s, %s, %s) "
         "RETURNING set_aside_no",
@@ -310,193 +291,3 @@ def _note_reached(connection: Connection, record: QuotaReached) -> None:
         "INSERT INTO polyglot.quotas_reached VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         (record.app_id, record.month, record.quota, record.percent, Micros(record.ts_us)),
     )
-
-
-def _delete(connection: Connection, which: str, values: Mapping[str, object]) -> int:
-    """Delete the events that this query names by their key, and count them as stored no more; how many."""
-    (deleted,) = _one(
-        connection,
-        f"""
-        WITH gone AS (
-            DELETE FROM polyglot.events e USING ({which}) o
-            WHERE e.app_id = o.app_id AND e.channel = o.channel AND e.epoch = o.epoch AND e.seq = o.seq
-            AND e.ts = o.ts RETURNING e.app_id, octet_length(e.data) AS size
-        ), counted AS (
-            UPDATE polyglot.stored s SET events = s.events - g.events, bytes = s.bytes - g.bytes
-            FROM (SELECT app_id, count(*) AS events, sum(size) AS bytes FROM gone GROUP BY app_id) g
-            WHERE s.app_id = g.app_id
-        )
-        SELECT count(*) FROM gone
-        """,
-        values,
-    )
-    return deleted
-
-
-def _one(connection: Connection, query: str, values: Sequence[object] | Mapping[str, object] = ()) -> tuple[int, ...]:
-    row = connection.execute(query.encode(), values).fetchone()
-    assert row is not None
-    return row
-
-
-# --- forgetting ---
-
-
-def forget_app(connection: Connection, app_id: str, batch: int | None = None) -> None:
-    """Usage goes at once, events when `erase` is called. Those of later batches are not touched."""
-    connection.execute("DELETE FROM polyglot.usage WHERE app_id = %s", (app_id,))
-    connection.execute("DELETE FROM polyglot.quotas_reached WHERE app_id = %s", (app_id,))
-    connection.execute(
-        "INSERT INTO polyglot.forgotten AS f VALUES (%s, coalesce(%s, nextval('polyglot.batches'))) "
-        "ON CONFLICT (app_id) DO UPDATE SET batch_max = greatest(f.batch_max, excluded.batch_max)",
-        (app_id, batch),
-    )
-
-
-def erase(connection: Connection, app_id: str, limit: int) -> bool:
-    """Delete at most `limit` events of what was forgotten; true when none is left."""
-    deleted = _delete(
-        connection,
-        "SELECT app_id, channel, epoch, seq, ts FROM polyglot.events WHERE app_id = %(app)s AND batch <= "
-        "(SELECT batch_max FROM polyglot.forgotten WHERE app_id = %(app)s) ORDER BY ts LIMIT %(limit)s",
-        {"app": app_id, "limit": limit},
-    )
-    return deleted < limit
-
-
-def erased(connection: Connection, app_id: str) -> None:
-    connection.execute(
-        "DELETE FROM polyglot.forgotten f WHERE app_id = %s AND NOT EXISTS "
-        "(SELECT FROM polyglot.events e WHERE e.app_id = f.app_id AND e.batch <= f.batch_max)",
-        (app_id,),
-    )
-    # Whoever is storing events now has looked at `kinds` or waits here: none of its kinds is lost.
-    connection.execute("LOCK TABLE polyglot.kinds IN SHARE ROW EXCLUSIVE MODE")
-    connection.execute(
-        "DELETE FROM polyglot.kinds WHERE app_id = %s AND NOT EXISTS (SELECT FROM polyglot.events WHERE app_id = %s)",
-        (app_id, app_id),
-    )
-
-
-# --- reading ---
-
-
-def read_cursor(connection: Connection, log_id: str) -> int:
-    row = connection.execute("SELECT position FROM polyglot.cursors WHERE log_id = %s", (log_id,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def read_usage(connection: Connection, app_id: str, month: str) -> Usage:
-    return read_usages(connection, "", [app_id], month).by_app[app_id]
-
-
-def read_usages(connection: Connection, log_id: str, app_ids: Collection[str], month: str) -> Usages:
-    """In one statement, so of one moment."""
-    rows = connection.execute(
-        """
-        SELECT coalesce((SELECT position FROM polyglot.cursors WHERE log_id = %(log)s), 0), a.app_id,
-               coalesce(u.events, 0), coalesce(u.bytes, 0), coalesce(s.bytes, 0), q.quotas, q.percents
-        FROM unnest(%(apps)s::text[] || NULL::text) AS a (app_id)
-        LEFT JOIN polyglot.usage u ON u.app_id = a.app_id AND u.month = %(month)s
-        LEFT JOIN polyglot.stored s ON s.app_id = a.app_id
-        LEFT JOIN (
-            SELECT app_id, array_agg(quota) AS quotas, array_agg(percent) AS percents FROM polyglot.quotas_reached
-            WHERE month = %(month)s AND app_id = ANY (%(apps)s::text[]) GROUP BY app_id
-        ) q ON q.app_id = a.app_id
-        """,
-        {"log": log_id, "apps": list(app_ids), "month": month},
-    ).fetchall()
-    by_app = {
-        app_id: Usage(
-            events=events,
-            bytes=size,
-            stored_bytes=stored,
-            reached=frozenset(zip(quotas or (), percents or (), strict=True)),
-        )
-        for _, app_id, events, size, stored, quotas, percents in rows
-        if app_id is not None  # the row that is there where no app is asked for
-    }
-    return Usages(rows[0][0], by_app)
-
-
-def read_channels(connection: Connection, app_id: str, prefix: str, first: str, limit: int) -> list[ChannelEpochs]:
-    """From one name to the next along the index of the channels' seqs, however many events lie between them."""
-    named = {"app": app_id, "first": max(first, prefix), "end": prefix + "\U0010ffff"}
-    next_name = (
-        "SELECT channel FROM polyglot.events WHERE app_id = %(app)s AND channel < %(end)s AND channel {} "
-        "ORDER BY channel LIMIT 1"
-    )
-    next_epoch = (
-        "SELECT epoch FROM polyglot.events WHERE app_id = %(app)s AND channel = names.channel {} "
-        "ORDER BY epoch LIMIT 1"
-    )
-    rows = connection.execute(
-        "WITH RECURSIVE names AS ("
-        f"({next_name.format('>= %(first)s')}) UNION ALL "
-        f"SELECT ({next_name.format('> names.channel')}) FROM names WHERE channel IS NOT NULL), "
-        f"page AS (SELECT channel FROM names WHERE channel IS NOT NULL LIMIT {limit:d}) "
-        "SELECT names.channel, epochs.epoch, first_event.batch "
-        "FROM page names CROSS JOIN LATERAL (WITH RECURSIVE epochs AS ("
-        f"({next_epoch.format('')}) UNION ALL "
-        f"SELECT ({next_epoch.format('AND epoch > epochs.epoch')}) FROM epochs WHERE epoch IS NOT NULL) "
-        "SELECT epoch FROM epochs WHERE epoch IS NOT NULL) epochs "
-        "CROSS JOIN LATERAL (SELECT batch, ts FROM polyglot.events e WHERE app_id = %(app)s "
-        "AND e.channel = names.channel AND e.epoch = epochs.epoch ORDER BY seq LIMIT 1) first_event "
-        "ORDER BY names.channel, first_event.batch, first_event.ts, epochs.epoch".encode(),
-        named,
-    )
-    found: dict[str, list[str]] = {}
-    forgotten = connection.execute("SELECT batch_max FROM polyglot.forgotten WHERE app_id = %s", (app_id,)).fetchone()
-    for channel, epoch, batch in rows:
-        if forgotten is None or batch > forgotten[0]:
-            found.setdefault(channel, []).append(epoch)
-    return [ChannelEpochs(channel, epochs) for channel, epochs in found.items()]
-
-
-def read_kinds(connection: Connection) -> list[tuple[str, str]]:
-    rows = connection.execute(
-        "SELECT app_id, kind FROM polyglot.kinds k WHERE EXISTS (SELECT FROM polyglot.events e "
-        "WHERE e.app_id = k.app_id AND e.channel >= k.kind || ':' AND e.channel < k.kind || ';')"
-    )
-    return [(app_id, kind) for app_id, kind in rows]
-
-
-def read_forgotten(connection: Connection) -> list[str]:
-    return [app_id for (app_id,) in connection.execute("SELECT app_id FROM polyglot.forgotten ORDER BY app_id")]
-
-
-def read_size(connection: Connection, *, partitioned: bool) -> tuple[int, int]:
-    """Bytes of all tables, and how many records were set aside."""
-    chunks = "0" if partitioned else "coalesce(hypertable_size('polyglot.events'), 0)"
-    (size, set_aside) = _one(
-        connection,
-        "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint + "
-        f"{chunks}, (SELECT count(*) FROM polyglot.set_aside) "
-        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'polyglot' "
-        "AND c.relkind IN ('r', 'm')",
-    )
-    return size, set_aside
-
-
-def read_history(connection: Connection, query: HistoryQuery) -> EventPage:
-    conditions = ["app_id = %s", "channel = %s", "epoch = %s"]
-    values: list[object] = [query.app_id, query.channel, query.epoch]
-    for condition, bound in (("seq > %s", query.after), ("seq < %s", query.before)):
-        if bound is not None:
-            conditions.append(condition)
-            values.append(max(-INTEGER_MAX, min(bound, INTEGER_MAX)))
-    if query.type is not None:
-        conditions.append("type = %s")
-        values.append(query.type)
-    for condition, ts_us in (("ts >= %s", query.from_us), ("ts < %s", query.to_us)):
-        if ts_us is not None:
-            conditions.append(condition)
-            values.append(Micros(max(0, min(ts_us, TS_MAX_US + 1))))
-    order = "DESC" if query.after is None else "ASC"
-    rows = connection.cursor(binary=True).execute(
-        # A limit that the planner sees: it then reads along the index of the channel's seqs, also for a type.
-        "SELECT seq, id, type, user_id, ts, convert_to(data, 'UTF8') FROM polyglot.events "
-        f"WHERE {' AND '.join(conditions)} ORDER BY seq {order} LIMIT {query.limit + 1:d}".encode(),
-        values,
-    )
-    return page_of(query, rows)

@@ -1,7 +1,7 @@
 """The event store in PostgreSQL: an `EventStore` on a `Database`.
 
 Opened by the composition root with `open_postgres_events`; the processor writes, gateway and processor read. The SQL
-is in `event_tables`. Several processes may use one database at once.
+is in `event_writes`, `event_reads` and `event_deletes`. Several processes may use one database at once.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -14,11 +14,8 @@ from polyglotd.model import Event, now_us
 from polyglotd.store.interface import ChannelEpochs, EventPage, HistoryQuery, SetAside, StoreStats, Usage, Usages
 from polyglotd.store.postgres.database import CONNECTIONS_MAX, Database, open_postgres
 from polyglotd.store.postgres.erasures import erase_some, find_events, read_erasures
-from polyglotd.store.postgres.event_tables import (
-    EventWrites,
-    erase,
-    erased,
-    forget_app,
+from polyglotd.store.postgres.event_deletes import erase, erased, forget_app, prune
+from polyglotd.store.postgres.event_reads import (
     read_channels,
     read_cursor,
     read_forgotten,
@@ -28,6 +25,7 @@ from polyglotd.store.postgres.event_tables import (
     read_usage,
     read_usages,
 )
+from polyglotd.store.postgres.event_writes import EventWrites
 from polyglotd.store.postgres.partitions import WEEK_US, drop_empty_weeks
 
 ERASE_STEP = 1_000  # events deleted in one transaction
@@ -70,7 +68,7 @@ class PostgresEventStore:
         kind, colon, rest = channel_prefix.partition(":")
         if not colon or rest:
             raise ValueError(f"{channel_prefix!r} is not the prefix of a kind")
-        deleted = await self._pool.write(lambda c: self._writes.prune(c, app_id, kind, before_us, limit))
+        deleted = await self._pool.write(lambda c: prune(c, app_id, kind, before_us, limit))
         if self._partitioned and trio.current_time() >= self._drop_at:
             self._drop_at = trio.current_time() + DROP_EVERY_S
             before = self._clock() - 2 * WEEK_US

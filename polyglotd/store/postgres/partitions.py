@@ -1,6 +1,6 @@
 """The weeks that the table of events is made of, on a PostgreSQL without TimescaleDB.
 
-Called by `event_tables` before it writes, and by retention. A partition is made beside the table and then attached,
+Called by `event_writes` before it writes, and by retention. A partition is made beside the table and then attached,
 which holds up nobody who reads or writes the others.
 """
 

@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from os import dup
 from typing import Any, TypeVar
@@ -276,6 +276,15 @@ def connect(url: str) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def one_row(
+    connection: Connection, query: str, values: Sequence[object] | Mapping[str, object] = ()
+) -> tuple[int, ...]:
+    """Of a query that always gives one."""
+    row = connection.execute(query.encode(), values).fetchone()
+    assert row is not None
+    return row
 
 
 def table_exists(connection: Connection, name: str) -> bool:

@@ -1,12 +1,12 @@
 """Events as rows: what COPY takes, in PostgreSQL's binary format, and what is counted of them meanwhile.
 
-Called by `event_tables` with the events of one batch. A row is joined from byte strings: the fields that most events
+Called by `event_writes` with the events of one batch. A row is joined from byte strings: the fields that most events
 share (channel, type, user) are encoded once.
 """
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from polyglotd.store.postgres.pool import YEAR_2000_US
 INTEGER_MAX = (1 << 63) - 1
 TS_MAX_US = 253_370_764_800_000_000  # 9999-01-01: within what all that reads a date can
 SHARED_MAX = 50_000  # types and users whose encoding is kept; some MB
+PIECE_ROWS = 500  # of a COPY stream: some 80 KiB, which the socket takes without waiting for the server
 COLUMNS = "app_id, channel, epoch, seq, ts, id, type, user_id, data, batch"
 
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -49,40 +50,52 @@ class _Channel:
         self.oldest_us = ts_us
 
 
-class Rows:
-    """The rows of one batch. `copy` is a whole COPY stream."""
-
-    def __init__(self, copy: bytes, counts: Counts, oldest: Oldest, first_us: int, last_us: int) -> None:
-        self.copy = copy
-        self.counts = counts
-        self.oldest = oldest
-        self.first_us = first_us
-        self.last_us = last_us
-
-
 class Encoder:
     """Keeps what batches share. For several threads."""
 
     def __init__(self) -> None:
         self._shared: dict[str | None, bytes] = {}
 
-    def rows(self, events: Sequence[Event], batch: int) -> Rows:
-        """Raises UnicodeError, struct.error or OverflowError for an event that can't be a row: see `refusal`."""
+    def rows(self, events: Sequence[Event], batch: int) -> "Rows":
+        if len(self._shared) > SHARED_MAX:
+            self._shared = {}  # another thread may be using the old one
+        return Rows(events, batch, self._shared)
+
+
+class Rows:
+    """The rows of one batch, made while they are sent. What is counted is right once they are."""
+
+    def __init__(self, events: Sequence[Event], batch: int, shared: dict[str | None, bytes]) -> None:
+        self._events = events
+        self._batch = batch
+        self._shared = shared
+        self._channels: dict[tuple[str, str, str], _Channel] = {}
         first_us = min(event.ts_us for event in events)
         last_us = max(event.ts_us for event in events)
         if first_us < 0 or last_us > TS_MAX_US:
             raise OverflowError("time")
-        channels: dict[tuple[str, str, str], _Channel] = {}
-        counts: Counts = {}
-        if len(self._shared) > SHARED_MAX:
-            self._shared = {}  # another thread may be using the old one
-        shared = self._shared
-        tail = _BATCH(8, batch)
-        parts: list[bytes] = [_COPY_HEAD]
+        self._month = month_of(first_us) if month_of(first_us) == month_of(last_us) else None
+        self._counts: Counts = {}
+
+    def stream(self) -> Iterator[bytes]:
+        """A whole COPY stream, in pieces: the server takes the rows of one while those of the next are made.
+
+        Raises UnicodeError, struct.error or OverflowError for an event that can't be a row: see `refusal`.
+        """
+        yield _COPY_HEAD
+        for first in range(0, len(self._events), PIECE_ROWS):
+            yield self._encoded(self._events[first : first + PIECE_ROWS])
+        yield _COPY_END
+
+    def _encoded(self, events: Sequence[Event]) -> bytes:
+        channels, shared = self._channels, self._shared
+        many_months = self._month is None
+        tail = _BATCH(8, self._batch)
+        parts: list[bytes] = []
         add = parts.append
-        one_month = month_of(first_us) == month_of(last_us)
-        for id_, app_id, channel, epoch, seq, type_, data, user_id, ts_us in map(_fields, events):
-            key = (app_id, channel, epoch)
+        for event in events:
+            seq, ts_us, data, type_, user_id = event.seq, event.ts_us, event.data, event.type, event.user_id
+            key = (event.app_id, event.channel, event.epoch)
             known = channels.get(key)
             if known is None:
                 known = channels[key] = _Channel(key, ts_us)
@@ -91,15 +104,15 @@ class Encoder:
             known.events += 1
             size = len(data)
             known.bytes += size
-            if not one_month:
-                _count(counts, app_id, month_of(ts_us), 1, size)
+            if many_months:
+                _count(self._counts, known.app_id, month_of(ts_us), 1, size)
             type_field = shared.get(type_)
             if type_field is None:
                 type_field = shared[type_] = _field(type_)
             user_field = shared.get(user_id)
             if user_field is None:
                 user_field = shared[user_id] = _NULL if user_id is None else _field(user_id)
-            encoded = id_.encode()
+            encoded = event.id.encode()
             if seq < 0:
                 raise OverflowError("seq")
             add(
@@ -115,29 +128,23 @@ class Encoder:
                     tail,
                 )
             )
-        add(_COPY_END)
+        return b"".join(parts)
+
+    @property
+    def counts(self) -> Counts:
+        counts = dict(self._counts)
+        if self._month is not None:
+            for known in self._channels.values():
+                _count(counts, known.app_id, self._month, known.events, known.bytes)
+        return counts
+
+    @property
+    def oldest(self) -> Oldest:
         oldest: Oldest = {}
-        month = month_of(first_us)
-        for known in channels.values():
+        for known in self._channels.values():
             kind = (known.app_id, known.kind)
             oldest[kind] = min(known.oldest_us, oldest.get(kind, known.oldest_us))
-            if one_month:
-                _count(counts, known.app_id, month, known.events, known.bytes)
-        return Rows(b"".join(parts), counts, oldest, first_us, last_us)
-
-
-def _fields(event: Event) -> tuple[str, str, str, str, int, str, bytes, str | None, int]:
-    return (
-        event.id,
-        event.app_id,
-        event.channel,
-        event.epoch,
-        event.seq,
-        event.type,
-        event.data,
-        event.user_id,
-        event.ts_us,
-    )
+        return oldest
 
 
 def _count(counts: Counts, app_id: str, month: str, events: int, size: int) -> None:
