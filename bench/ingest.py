@@ -16,7 +16,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -27,8 +27,10 @@ from bench.log_segments import DATA
 from bench.postgres_server import durable_postgres
 from polyglotctl.bench.cpu_time import busy, others_busy
 from polyglotd.log.interface import LogSettings
+from polyglotd.log.native_log import open_native_segments
 from polyglotd.log.segments import SegmentLog, open_segments
 from polyglotd.model import Event, now_us
+from polyglotd.plane.native.library import NoDriver, load_library
 from polyglotd.processor.feed import Feed
 from polyglotd.processor.log_stage import BATCH_RECORDS_MAX, LogStage
 from polyglotd.store.interface import EventStore
@@ -141,9 +143,18 @@ async def _compare(
     return median(ratios) >= least
 
 
+def _open_log(directory: Path) -> AbstractAsyncContextManager[SegmentLog]:
+    """As the daemon opens it: with the library, where it is there."""
+    try:
+        library = load_library()
+    except NoDriver:
+        return open_segments(directory, _settings())
+    return open_native_segments(directory, _settings(), library.cdll)
+
+
 async def _drain(directory: Path, store: EventStore) -> float:
     """Seconds until all of the log is in the store, as the processor brings it there."""
-    async with open_segments(directory, _settings()) as log:
+    async with _open_log(directory) as log:
         reader = Feed().reader(log.reader("bench", 0))
         stage = LogStage("store", log.id, reader, store)
         begin = time.perf_counter()

@@ -20,9 +20,11 @@ from polyglotd.config import Settings
 from polyglotd.host.data_directory import Lock
 from polyglotd.host.watched_process import WatchedProcess
 from polyglotd.log.interface import ROLLUPS_READER, STORE_READER, LogReader
+from polyglotd.log.native_events import native_events
 from polyglotd.log.segment_reader import SegmentReader, open_segments_reader, wait_for_log
 from polyglotd.log.segments import SegmentLog
 from polyglotd.model import now_us
+from polyglotd.plane.native.library import NoDriver, load_library
 from polyglotd.processor.erasing import Erasing
 from polyglotd.processor.feed import Feed
 from polyglotd.processor.forgetting import Forgetting
@@ -99,8 +101,13 @@ async def running_processor(stores: Stores, settings: Settings) -> AsyncIterator
     directory = data / "log"
     log_id = await wait_for_log(directory)
 
+    try:
+        read_events = native_events(load_library().cdll)
+    except NoDriver:
+        read_events = None  # the log is read without it as well
+
     def open_reader(name: str, position: int) -> AbstractAsyncContextManager[SegmentReader]:
-        return open_segments_reader(directory, name, position)
+        return open_segments_reader(directory, name, position, read_events)
 
     async with (
         open_processor(log_id, open_reader, stores, settings) as processor,

@@ -14,7 +14,7 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default) /* all other names are hidden */
 
-#define PLG_ABI 3u /* raised when a signature, a struct or a record's layout changes */
+#define PLG_ABI 4u /* raised when a signature, a struct or a record's layout changes */
 
 enum plg_error {
   PLG_INVALID = -1, /* the caller broke the interface; `error` says how */
@@ -80,6 +80,17 @@ struct plg_log_counters {
 void plg_log_count(const plg_log* log, struct plg_log_counters* counters);
 /* Let go of every descriptor. The driver that writes to it must be closed before. */
 void plg_log_close(plg_log* log);
+
+/* --- the event log's records, for who reads many of them --- */
+
+/* Decode the events that stand one after another in `bytes` (`size`, of a log's segment) from `offset` on, where a record
+ * begins: at most `limit`, up to the first record that is no whole event or fails its checksum, or for which there is no
+ * room. To `events` (`room`: size - offset + 16 * limit is enough) a msgpack array of the arrays of
+ * polyglotd/model/event.py, tombstones as people see them, texts not checked to be UTF-8; its size to `events_size`. To
+ * `ends` (room for `limit`) `base` and the offset after each record. How many; where it is 0 nothing is written.
+ * PLG_SYSTEM without memory. No handle, any thread. */
+ptrdiff_t plg_log_read_events(const void* bytes, size_t size, size_t offset, size_t limit, uint64_t base, void* events,
+                              size_t room, size_t* events_size, uint64_t* ends);
 
 /* --- the driver --- */
 

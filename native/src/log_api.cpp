@@ -1,12 +1,14 @@
-// plg_log_*: the log's writer over the C ABI. Exceptions end here; what each function promises is in polyglot_driver.h.
+// plg_log_*: the log's writer and reader over the C ABI. Exceptions end here; what each function promises is in polyglot_driver.h.
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <exception>
 #include <new>
+#include <string>
 #include <string_view>
 #include <system_error>
 
+#include "log/event_reader.h"
 #include "log/log_handle.h"
 #include "polyglot_driver.h"
 
@@ -118,5 +120,24 @@ void plg_log_count(const plg_log* log, plg_log_counters* counters) {
 }
 
 void plg_log_close(plg_log* log) { delete log; }
+
+ptrdiff_t plg_log_read_events(const void* bytes, size_t size, size_t offset, size_t limit, uint64_t base, void* events,
+                              size_t room, size_t* events_size, uint64_t* ends) {
+  if (offset > size) return PLG_INVALID;
+  try {
+    std::string packed;
+    packed.reserve(std::min(room, size - offset + 16 * limit));
+    const std::string_view records(static_cast<const char*>(bytes) + offset, size - offset);
+    const size_t count = polyglot::append_events(packed, records, limit, room, ends);
+    if (count == 0) return 0;
+    std::memcpy(events, packed.data(), packed.size());
+    *events_size = packed.size();
+    for (size_t n = 0; n < count; ++n) ends[n] += base + offset;
+    return static_cast<ptrdiff_t>(count);
+  } catch (const std::exception&) {
+    errno = ENOMEM;
+    return PLG_SYSTEM;
+  }
+}
 
 }  // extern "C"

@@ -13,6 +13,7 @@ from pathlib import Path
 import trio
 
 from polyglotd.log.interface import AppendedRun, LogSettings
+from polyglotd.log.native_events import ReadEvents, native_events
 from polyglotd.log.native_library import LogCounters
 from polyglotd.log.native_writer import NativeSegmentWriter
 from polyglotd.log.opening import OpenedLog, open_log
@@ -33,9 +34,11 @@ class NativeSegmentLog(SegmentLog):
         settings: LogSettings,
         opened: OpenedLog,
         writer: NativeSegmentWriter,
+        read_events: ReadEvents,
         clock: Callable[[], int],
     ) -> None:
         super().__init__(directory, settings, opened, writer, clock)
+        self._read_events = read_events
         self._native = writer
         self._pasts: deque[tuple[int, str, str | None]] = deque()  # where the pasts of channels, or of apps, ended
         self._news = trio.Event()  # a run may have to become durable before readers see it
@@ -121,7 +124,7 @@ class NativeSegmentLog(SegmentLog):
 async def open_native_segments(
     directory: Path, settings: LogSettings, library: ctypes.CDLL, *, clock: Callable[[], int] = now_us
 ) -> AsyncIterator[NativeSegmentLog]:
-    """As `open_segments`. `library`: exports plg_log_*."""
+    """As `open_segments`. `library`: exports plg_log_*, by which it is written and, for the most part, read."""
     opened = await trio.to_thread.run_sync(open_log, directory, settings, clock())
     try:
         writer = NativeSegmentWriter(
@@ -138,6 +141,6 @@ async def open_native_segments(
     except BaseException:
         opened.release()
         raise
-    log = NativeSegmentLog(directory, settings, opened, writer, clock)
+    log = NativeSegmentLog(directory, settings, opened, writer, native_events(library), clock)
     async with running(log):
         yield log

@@ -16,6 +16,7 @@ from polyglotd.log.checkpoint import read_log_id
 from polyglotd.log.cursors import write_cursor
 from polyglotd.log.interface import LogCorrupt, LogFault, ReadBatch, ReadRecord
 from polyglotd.log.mark import MarkView
+from polyglotd.log.native_events import ReadEvents
 from polyglotd.log.record import (
     BODY_BYTES_MAX,
     FRAME,
@@ -51,8 +52,10 @@ class SegmentReader:
         wait: Callable[[], Awaitable[None]],
         let_go: Callable[[int], Awaitable[None]],
         patience_s: float,
+        read_events: ReadEvents | None = None,
     ) -> None:
-        """`rewrites`: odd while records are overwritten, and another number after it."""
+        """`rewrites`: odd while records are overwritten, and another number after it. `read_events`: the fast way,
+        where there is one."""
         self._directory = directory
         self._log_id = log_id
         self._position = position
@@ -61,6 +64,7 @@ class SegmentReader:
         self._wait = wait
         self._let_go = let_go
         self._patience_s = patience_s
+        self._read_events = read_events
         self._thread = trio.CapacityLimiter(1)
         self._file: tuple[int, int] | None = None  # first position and descriptor of the segment it is in
 
@@ -121,7 +125,18 @@ class SegmentReader:
         ends: list[int] = []
         offset = 0
         buffer = os.pread(fd, min(size, stop - position), position - first)
+        read_events = self._read_events
         while len(records) < limit and offset < len(buffer):
+            if read_events is not None:
+                try:
+                    run = read_events(buffer, offset, limit - len(records), position)
+                except UnicodeDecodeError:
+                    read_events = run = None  # one by one they say which it is
+                if run is not None:
+                    records += run.events
+                    ends += run.ends
+                    offset = ends[-1] - position
+                    continue
             needed = self._needed(buffer, offset)
             if offset + needed > len(buffer) and position + len(buffer) < stop:  # the chunk ends here, not the log
                 if offset:
@@ -206,7 +221,9 @@ async def wait_for_log(directory: Path) -> str:
 
 
 @asynccontextmanager
-async def open_segments_reader(directory: Path, name: str, position: int) -> AsyncIterator[SegmentReader]:
+async def open_segments_reader(
+    directory: Path, name: str, position: int, read_events: ReadEvents | None = None
+) -> AsyncIterator[SegmentReader]:
     """A reader beside the log's owner, in a process of its own. The log is there (`wait_for_log`).
 
     It polls the mark every 25 ms, and its commits go to `cursors/NAME`, where the owner looks. Raises `LogFault`
@@ -238,6 +255,7 @@ async def open_segments_reader(directory: Path, name: str, position: int) -> Asy
         wait=wait,
         let_go=let_go,
         patience_s=PATIENCE_S,
+        read_events=read_events,
     )
     try:
         await let_go(position)

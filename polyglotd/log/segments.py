@@ -37,6 +37,7 @@ from polyglotd.log.interface import (
     Wanted,
 )
 from polyglotd.log.mark import Left, boot_id
+from polyglotd.log.native_events import ReadEvents
 from polyglotd.log.opening import DEDUPE_WINDOW_US, OpenedLog, Repair, open_log, renew
 from polyglotd.log.record import (
     FRAME_BYTES,
@@ -95,6 +96,7 @@ class SegmentLog:
         self._acknowledged_at_once = settings.sync != "always"
         self._arrivals = trio.lowlevel.ParkingLot()
         self._readers: list[SegmentReader] = []
+        self._read_events: ReadEvents | None = None
         self._writer = writer
         self._rewrites = Rewrites(opened.mark.rewrites, opened.mark.set_rewrites)
         self._tails = Tails(opened.table, writer, self._rewrites)
@@ -334,6 +336,7 @@ class SegmentLog:
             wait=self._arrivals.park,
             let_go=let_go,
             patience_s=0.0,
+            read_events=self._read_events,
         )
         self._readers.append(reader)
         return reader

@@ -1,6 +1,6 @@
 // The bytes of the log's records that C++ writes: docs/log-format.md as code, the same as polyglotd/log/record.py, held
 // together by tests/vectors/log_records.json. Called by whoever builds events, and by log_writer.cpp for segment heads.
-// Reading is Python's.
+// Reading is Python's, but for event_reader.h.
 #pragma once
 
 #include <cstddef>

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ABI = 3  # PLG_ABI of polyglot_driver.h
+ABI = 4  # PLG_ABI of polyglot_driver.h
 INSTALLED = Path(__file__).parents[1] / "_native.so"
 OVERRIDE = "POLYGLOT_NATIVE_LIBRARY"
 """For tests: another build of the library, for example with a sanitizer."""
