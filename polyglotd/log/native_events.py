@@ -24,8 +24,8 @@ class EventRun(NamedTuple):
 
 
 ReadEvents = Callable[[bytes, int, int, int], EventRun | None]
-"""Of the log's bytes from an offset on, where a record begins: at most so many events up to the first record that is no
-good one. The last argument is the position of the first byte. None: there is none. Raises UnicodeDecodeError."""
+"""Of the log's bytes from an offset on, where a record begins, at most so many events: up to the first record that is
+no good one. The last argument is the first byte's position. None: no event is there. Raises UnicodeDecodeError."""
 
 
 def native_events(library: ctypes.CDLL) -> ReadEvents:
