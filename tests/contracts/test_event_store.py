@@ -93,6 +93,35 @@ async def test_of_two_events_with_one_seq_the_first_is_kept(
     assert "second" in caplog.text
 
 
+@pytest.mark.parametrize("times_us", [[NOVEMBER_US], [NOVEMBER_US, DECEMBER_US]], ids=["a month", "two months"])
+async def test_a_batch_of_thousands_is_stored_and_counted_whole_with_repeats_in_it(
+    store: EventStore, times_us: list[int]
+) -> None:
+    """More than goes out at once or into one statement."""
+    batch = [
+        event(seq, channel, ts_us=times_us[seq * len(times_us) // 600] + seq, data='"é"'.encode())
+        for seq in range(1, 600)
+        for channel in ("room:lobby", "room:b")
+    ]
+    await store.append(LOG, events(1, 3), 300)
+    await store.append(LOG, [*batch, *batch[40:50], event(600, ts_us=times_us[-1] + 600)], 900)
+    lobby = (await store.history(query(limit=1_000))).events
+    assert [e.seq for e in lobby] == list(range(1, 601))
+    assert await seqs(store, channel="room:b", limit=1_000) == list(range(1, 600))
+    assert lobby[3:-1] == [e for e in batch if e.channel == "room:lobby"][3:]
+    used = [await store.usage("app", month) for month in ("2026-11", "2026-12")]
+    assert sum(month.events for month in used) == 600 + 599
+    assert sum(month.bytes for month in used) == sum(len(e.data) for e in lobby) + 599 * 4
+    assert used[1].events == (0 if len(times_us) == 1 else 300 + 300 + 1)
+    assert used[0].stored_bytes == used[0].bytes + used[1].bytes
+
+    fresh = [event(seq, app_id="other", ts_us=times_us[seq * len(times_us) // 1_201]) for seq in range(1, 1_201)]
+    await store.append(LOG, fresh, 2_000)
+    used = [await store.usage("other", month) for month in ("2026-11", "2026-12")]
+    assert sum(month.events for month in used) == len(fresh)
+    assert sum(month.bytes for month in used) == used[0].stored_bytes == sum(len(e.data) for e in fresh)
+
+
 async def test_an_empty_batch_moves_the_cursor(store: EventStore) -> None:
     await store.append(LOG, [EpochBegun("app", "room:lobby", "e")], 70)
     await store.append(LOG, [], 80)
